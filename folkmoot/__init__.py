@@ -1,0 +1,1 @@
+"""A service in which people register, write posts and vote."""

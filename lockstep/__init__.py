@@ -1,0 +1,1 @@
+"""Safe schema evolution for Alembic and PostgreSQL."""
