@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import Cluster, bin_dir
+from folkmoot.embedded import programs
+from tests.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ def cluster18() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster15() -> Iterator[Cluster]:
-    if bin_dir(15) is None:
+    if programs(15) is None:
         pytest.skip("PostgreSQL 15 is not installed: what needs it was not tested")
     cluster = Cluster(15)
     yield cluster

@@ -1,0 +1,142 @@
+"""The ``folkmoot`` command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from typing import Annotated
+
+import psycopg
+import typer
+from alembic import command
+from granian import Granian
+from granian.constants import Interfaces
+from psycopg.conninfo import make_conninfo
+
+from folkmoot import database, embedded, revisions
+from folkmoot.settings import Settings, SettingsError, load, signing_key
+
+main = typer.Typer(
+    help="A service in which people register, write posts and vote.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@main.command()
+def serve(
+    *,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Migrate another than the embedded database, too.")
+    ] = False,
+) -> None:
+    """Serve the API; the embedded database is started and migrated first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # until the server takes over
+    with database.explained():
+        settings = load()
+        signing_key(settings)
+        _check_port(settings)
+        with database.server(settings) as server:
+            if migrate or settings.embedded:
+                _migrate(settings, "head")
+            distance = _distance(settings)
+            if distance.missing or distance.unknown:
+                raise SettingsError(str(distance))
+            if isinstance(server, embedded.Server):
+                threading.Thread(target=_keep_alive, args=(server, settings), daemon=True).start()
+                if settings.folkmoot_embedded_port:
+                    typer.echo(
+                        f"PostgreSQL: 127.0.0.1:{server.port}, user {embedded.ROLE}, "
+                        f"database {embedded.DATABASE}, password in {settings.data_dir / 'password'}"
+                    )
+            _serve(settings)
+
+
+@main.command()
+def migrate(revision: Annotated[str, typer.Argument(help="Where to stop.")] = "head") -> None:
+    """Upgrade the database's schema."""
+    with database.explained():
+        settings = load()
+        with database.server(settings):
+            _migrate(settings, revision)
+            typer.echo(str(_distance(settings)))
+
+
+@main.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database; arguments are psql's."""
+    with database.explained():
+        settings = load()
+        with database.server(settings):
+            found = database.conninfo(settings)
+            environment = {**os.environ}
+            if password := found.pop("password", None):
+                environment["PGPASSWORD"] = password  # not an argument, which every process can read
+            programs = embedded.programs()
+            program = str(programs / "psql") if programs else "psql"
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles it
+            arguments = [program, make_conninfo(**found), *context.args]
+            status = subprocess.run(arguments, env=environment, check=False).returncode  # noqa: S603
+    raise typer.Exit(status)
+
+
+def _migrate(settings: Settings, revision: str) -> None:
+    distance = _distance(settings)
+    if distance.unknown:
+        raise SettingsError(str(distance))
+    command.upgrade(revisions.config(), revision)
+
+
+def _distance(settings: Settings) -> revisions.Distance:
+    with psycopg.connect(make_conninfo(**database.conninfo(settings))) as connection:
+        found = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
+        rows = connection.execute(revisions.CURRENT).fetchall() if found and found[0] else []
+    return revisions.distance(row[0] for row in rows)
+
+
+def _check_port(settings: Settings) -> None:
+    """Say in one line that the address cannot be had; the server's own words are a traceback."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"HOST, PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from None
+
+
+def _serve(settings: Settings) -> None:
+    server = Granian(
+        "folkmoot.app:create_app",
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        interface=Interfaces.ASGI,
+        factory=True,
+        websockets=False,
+        respawn_failed_workers=True,
+        log_level=settings.log_level,  # type: ignore[arg-type]
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.on_startup(lambda: typer.echo(f"Folkmoot listens on http://{host}:{settings.port} (API: /docs)"))
+    server.serve()
+
+
+def _keep_alive(server: embedded.Server, settings: Settings) -> None:
+    """Start the embedded server again should it be killed."""
+    while True:
+        threading.Event().wait(0.5)
+        try:
+            if embedded.revive(server, settings):
+                typer.echo("PostgreSQL had stopped and was started again", err=True)
+        except embedded.ServerError as error:
+            typer.echo(str(error), err=True)

@@ -1,0 +1,132 @@
+"""The connection pool, and the one place that opens and commits a transaction."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from urllib.parse import urlencode
+
+import asyncpg
+import sqlalchemy
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from psycopg import OperationalError
+from sqlalchemy import URL
+
+from folkmoot import embedded
+from folkmoot.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from contextlib import AbstractContextManager
+
+    from folkmoot.settings import Settings
+
+Pool: TypeAlias = asyncpg.Pool
+Connection: TypeAlias = asyncpg.Connection
+
+#: libpq parameters that asyncpg understands under their own names.
+_ASYNCPG_KNOWS = frozenset({
+    "host", "port", "dbname", "user", "password", "passfile", "service", "target_session_attrs",
+    "krbsrvname", "gsslib", "sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert",
+    "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "application_name", "options",
+})  # fmt: skip
+
+
+def server(settings: Settings) -> AbstractContextManager[object]:
+    """Keep the embedded server running for the length of the block; nothing to do for another database."""
+    return embedded.running(settings) if settings.embedded else nullcontext()
+
+
+def conninfo(settings: Settings) -> dict[str, str]:
+    """The database's libpq parameters; they hold the password."""
+    return embedded.conninfo(settings) if settings.embedded else settings.external_conninfo()
+
+
+def sqlalchemy_url(settings: Settings) -> URL:
+    """The database's URL for SQLAlchemy over psycopg; its ``repr`` hides the password."""
+    rest = conninfo(settings)
+    user, password, name = (rest.pop(key, None) for key in ("user", "password", "dbname"))
+    return URL.create("postgresql+psycopg", username=user, password=password, database=name, query=rest)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what keeps a command from its database into a line on standard error and exit status 2."""
+    try:
+        yield
+    except (SettingsError, embedded.ServerError) as error:
+        message = str(error)
+    except (OperationalError, sqlalchemy.exc.OperationalError) as error:
+        reason = str(error.orig if isinstance(error, sqlalchemy.exc.OperationalError) else error)
+        message = f"The database cannot be reached: {' '.join(reason.split())}"
+    else:
+        return
+    print(message, file=sys.stderr)  # noqa: T201
+    raise SystemExit(2)
+
+
+async def open_pool(settings: Settings) -> Pool:
+    """A pool that connects when it is first asked to, so that it opens while the database is away."""
+    found = conninfo(settings)
+    if "hostaddr" in found:
+        found["host"] = found["hostaddr"]
+    known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}
+    return await asyncpg.create_pool(
+        f"postgresql:///?{urlencode(known)}",
+        min_size=0,
+        max_size=settings.database_pool_size,
+        timeout=float(found.get("connect_timeout") or 0) or 10.0,
+        statement_cache_size=settings.database_statement_cache_size,
+        reset=_nothing_to_reset,
+    )
+
+
+async def _nothing_to_reset(connection: Connection) -> None:
+    """Requests change no session state, so a connection goes back without a round trip."""
+
+
+@asynccontextmanager
+async def transaction(
+    pool: Pool,
+) -> AsyncIterator[Connection]:
+    """One transaction: committed at the end of the block, rolled back by an exception."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+async def _request_transaction(request: Request) -> AsyncIterator[Connection]:
+    async with transaction(request.app.state.pool) as connection:
+        yield connection
+
+
+#: A route's connection, in a transaction that is committed before the response is sent: with FastAPI's
+#: default scope a failing commit would come after the status.
+Transaction = Annotated[Connection, Depends(_request_transaction, scope="function")]
+
+
+class Route(APIRoute):
+    """A route that is run a second time when a schema change made its prepared statements stale.
+
+    PostgreSQL then refuses the statement ("cached plan must not change result type", SQLSTATE 0A000) and
+    nothing has been done. asyncpg drops the statements of the whole pool, and a new transaction succeeds.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_again(request: Request) -> Response:
+            outer = request.scope["fastapi_function_astack"]
+            try:
+                # A stack of its own, so that the transaction ends here: before the second run, or
+                # before the response.
+                async with AsyncExitStack() as stack:
+                    request.scope["fastapi_function_astack"] = stack
+                    return await handle(request)
+            except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
+                request.scope["fastapi_function_astack"] = outer
+                return await handle(request)
+
+        return handle_again

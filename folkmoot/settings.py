@@ -1,0 +1,170 @@
+"""Settings: read once from the environment or ``.env``, checked, and handed on as one typed object."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PORT = "a port number from 1 to 65535"
+_URI = "a PostgreSQL URI such as postgresql://user:password@host:5432/name"
+#: The settings that name an external database when there is no DATABASE_URL.
+_PARTS = ("database_hostname", "database_port", "database_name", "database_username", "database_password")
+
+Port = Annotated[int, Field(ge=1, le=65535, description=_PORT)]
+
+
+class SettingsError(Exception):
+    """A setting is wrong or missing. The text has one line for each, and no secret."""
+
+
+class Settings(BaseSettings):
+    """What can be set. The description of a field says what it takes, in the words of its error message."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, frozen=True
+    )
+
+    database_url: SecretStr | None = Field(None, description=_URI)
+    database_hostname: str | None = Field(None, description="the name of the database's host")
+    database_port: Port = 5432
+    database_name: str | None = Field(None, description="the database's name")
+    database_username: str | None = Field(None, description="the role to connect as")
+    database_password: SecretStr | None = Field(None, description="that role's password")
+    database_pool_size: int = Field(
+        10, ge=1, le=1000, description="the connections of one worker, from 1 to 1000"
+    )
+    database_statement_cache_size: int = Field(
+        1024, ge=0, le=100_000,
+        description="the prepared statements kept on a connection, from 0 to 100000 (0 behind PgBouncer)",
+    )  # fmt: skip
+    secret_key: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="at least 32 random characters, such as `openssl rand -hex 32` prints",
+    )
+    access_token_expire_minutes: int = Field(
+        30, ge=1, le=525_600, description="a number of minutes from 1 to 525600"
+    )
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: Port = 8000
+    workers: int = Field(
+        default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=256,
+        description="a number of processes from 1 to 256",
+    )  # fmt: skip
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error"
+    )
+    folkmoot_data_dir: Path = Field(Path(".data"), description="the folder of the embedded database")
+    folkmoot_embedded_port: Port | None = Field(None, description=_PORT)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the embedded one: no setting names another."""
+        named = {"database_url", *_PARTS} & self.model_fields_set
+        return all(getattr(self, name) is None for name in named)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folkmoot_data_dir.expanduser().absolute()
+
+    def external_conninfo(self) -> dict[str, str]:
+        """The external database's libpq parameters; they hold the password.
+
+        Raises SettingsError where DATABASE_URL cannot be read or one of the DATABASE_… settings is missing.
+        """
+        if self.database_url is not None:
+            return parse_uri(self.database_url.get_secret_value())
+        given = {name: getattr(self, name) for name in _PARTS}
+        required = [name for name in _PARTS if name not in {"database_port", "database_password"}]
+        if missing := [name for name in required if given[name] is None]:
+            raise SettingsError("\n".join(_missing(name) for name in missing))
+        password = self.database_password.get_secret_value() if self.database_password else None
+        parts = {
+            "host": self.database_hostname, "port": str(self.database_port), "dbname": self.database_name,
+            "user": self.database_username, "password": password,
+        }  # fmt: skip
+        return {key: value for key, value in parts.items() if value is not None}
+
+
+def parse_uri(uri: str) -> dict[str, str]:
+    """The libpq parameters in a URI. A ``@`` or ``%`` that the password should have escaped is understood."""
+    match = re.fullmatch(r"postgres(?:ql)?(?:\+\w+)?://([^/?]*)(.*)", uri, re.DOTALL)
+    if match is None:
+        raise SettingsError(f"DATABASE_URL takes {_URI}")
+    credentials, at, host = match[1].rpartition("@")
+    credentials = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", credentials.replace("@", "%40"))
+    try:
+        found = conninfo_to_dict(f"postgresql://{credentials}{at}{host}{match[2]}")
+    except ProgrammingError:
+        # libpq's own message quotes the URI, password and all.
+        raise SettingsError(f"DATABASE_URL takes {_URI}") from None
+    ports = str(found.get("port", "5432")).split(",")
+    if not all(port == "" or (port.isdecimal() and 1 <= int(port) <= 65535) for port in ports):
+        raise SettingsError(f"DATABASE_URL takes {_URI}; its port is {_PORT}")
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings; what is passed here comes before the environment, and that before ``.env``.
+
+    Raises SettingsError, whose text is ready to be shown: one line for each setting that is wrong.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(dict.fromkeys(_wrong(str(e["loc"][0])) for e in error.errors()))
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(".env takes UTF-8 text") from None
+    except OSError as error:
+        raise SettingsError(f".env cannot be read: {error.strerror}") from None
+    if not settings.embedded:
+        settings.external_conninfo()
+    return settings
+
+
+def _wrong(field: str) -> str:
+    return f"{field.upper()} takes {Settings.model_fields[field].description}"
+
+
+def _missing(field: str) -> str:
+    return f"{field.upper()} is not set; it takes {Settings.model_fields[field].description}"
+
+
+def signing_key(settings: Settings) -> str:
+    """The key that signs tokens. Raises SettingsError where it must be set and is not."""
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value()
+    if not settings.embedded:
+        raise SettingsError(_missing("secret_key"))
+    return kept_secret(settings.data_dir / "secret_key")
+
+
+def kept_secret(path: Path) -> str:
+    """A random secret in a file that its owner alone can read; the first one to ask makes it."""
+    try:
+        with suppress(FileNotFoundError):
+            return path.read_text().strip()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)
+        Path(name).unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"FOLKMOOT_DATA_DIR: {path} cannot be used: {error.strerror}") from None
