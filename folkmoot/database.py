@@ -75,7 +75,7 @@ async def open_pool(settings: Settings) -> Pool:
         found["host"] = found["hostaddr"]
     known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}
     return await asyncpg.create_pool(
-        f"postgresql:///?{urlencode(known)}",
+        f"postgresql://?{urlencode(known)}",
         min_size=0,
         max_size=settings.database_pool_size,
         timeout=float(found.get("connect_timeout") or 0) or 10.0,

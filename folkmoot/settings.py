@@ -55,6 +55,16 @@ class Settings(BaseSettings):
     access_token_expire_minutes: int = Field(
         30, ge=1, le=525_600, description="a number of minutes from 1 to 525600"
     )
+    refresh_token_expire_days: int = Field(30, ge=1, le=3650, description="a number of days from 1 to 3650")
+    public_read: bool = Field(
+        default=True, description="true or false: whether people who are not logged in may read"
+    )
+    cors_origins: str = Field(
+        "", description="the origins whose pages may call the API, with commas between, or *"
+    )
+    trusted_proxies: str = Field(
+        "", description="the addresses or networks of reverse proxies, with commas between"
+    )
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: Port = 8000
     workers: int = Field(
