@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (SQLAlchemy reads the annotations)
 
-from sqlalchemy import TIMESTAMP, ForeignKey, String, text
+from sqlalchemy import TIMESTAMP, BigInteger, ForeignKey, Identity, Index, LargeBinary, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -20,6 +20,43 @@ class User(Base):
     password: Mapped[str] = mapped_column(String)
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
     phone_number: Mapped[str | None] = mapped_column(String)
+    display_name: Mapped[str | None] = mapped_column(String)
+    #: Older than the rule that letter case does not tell addresses apart, and sharing its address but for
+    #: case with an older account still; the person logs in by the exact spelling.
+    duplicate_email: Mapped[bool] = mapped_column(server_default=text("FALSE"))
+
+    __table_args__ = (
+        Index(
+            "users_email_lower_key", text("lower(email)"), unique=True,
+            postgresql_where=text("NOT duplicate_email"),
+        ),
+    )  # fmt: skip
+
+
+class Session(Base):
+    __tablename__ = "sessions"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
+    family_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    refresh_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    last_used_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    expires_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    client: Mapped[str | None] = mapped_column(String)
+    user_agent: Mapped[str | None] = mapped_column(String)
+
+    __table_args__ = (Index("sessions_user_id_idx", "user_id"),)
+
+
+class LoginFailure(Base):
+    __tablename__ = "login_failures"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    failures: Mapped[int]
+    until: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+
+    __table_args__ = (Index("login_failures_until_idx", "until"),)
 
 
 class Post(Base):

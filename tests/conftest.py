@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
 
+from folkmoot import revisions
 from folkmoot.embedded import programs
+from tests.api import Api
 from tests.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -42,3 +45,28 @@ def database(cluster: Cluster) -> Iterator[str]:
     name = cluster.create_database()
     yield name
     cluster.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated(cluster18: Cluster) -> str:
+    """The name of an empty database at head, to be cloned with ``create_database(template=…)``."""
+    name = cluster18.create_database()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", cluster18.url(name))
+        command.upgrade(revisions.config(), "head")
+    return name
+
+
+@pytest.fixture(scope="session")
+def served(cluster18: Cluster, migrated: str) -> Iterator[Api]:
+    """The application on a database of its own, for the whole run; tests take ``api``."""
+    name = cluster18.create_database(template=migrated)
+    with Api(cluster18, name) as api:
+        yield api
+
+
+@pytest.fixture
+def api(served: Api) -> Api:
+    """The application, as shipped, on empty tables."""
+    served.empty()
+    return served
