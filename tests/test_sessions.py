@@ -247,7 +247,7 @@ def forged(ada: Person) -> dict[str, str]:
         "subject that is no number": sign(sub="ada"),
         "subject beyond bigint": sign(sub="9223372036854775808"),
         "negative subject": sign(sub="-1"),
-        "subject in other digits": sign(sub="١"),
+        "subject in other digits": sign(sub="\N{ARABIC-INDIC DIGIT ONE}"),
         "somebody else": sign(sub=str(ada.id + 1)),
         "no session": sign(sid=None),
         "session of another type": sign(sid=str(claims["sid"])),
