@@ -1,1 +1,12 @@
-"""Safe schema evolution for Alembic and PostgreSQL."""
+"""Safe schema evolution for Alembic and PostgreSQL.
+
+``lockstep.run(url=…, target_metadata=…)`` is what an ``env.py`` calls; ``lockstep.plain()`` opts out for a
+block of operations; ``op.backfill(…)`` fills columns in batches.
+"""
+
+from lockstep.environment import run
+from lockstep.errors import CannotContinueError, LockstepError
+from lockstep.migrator import plain
+from lockstep.steps import Pace
+
+__all__ = ["CannotContinueError", "LockstepError", "Pace", "plain", "run"]

@@ -1,0 +1,263 @@
+"""What the catalog says about a table, as far as the operations need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlalchemy.engine import Connection
+
+#: PostgreSQL's NAMEDATALEN - 1, in bytes.
+LONGEST_NAME = 63
+
+
+def quote(name: str) -> str:
+    """An SQL identifier, always quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL string constant that means the same whatever standard_conforming_strings says."""
+    escaped = text.replace("'", "''")
+    return " E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in text else "'" + escaped + "'"
+
+
+def rows(connection: Connection, statement: str, **values: Any) -> list[Any]:
+    """Run one of Lockstep's own catalog queries; values by name, as ``%(name)s``."""
+    if values:
+        return list(connection.exec_driver_sql(statement, values))
+    return list(connection.exec_driver_sql(statement, execution_options={"no_parameters": True}))
+
+
+def scalar(connection: Connection, statement: str, **values: Any) -> Any:
+    """The first column of the first row, None without one."""
+    found = rows(connection, statement, **values)
+    return found[0][0] if found else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that exists: its identity and what decides how it may be changed."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """pg_class.relkind: r ordinary, p partitioned, f foreign, v view …"""
+    is_partition: bool
+    inherits: bool
+    """Has parents or children, by partitioning or by plain inheritance."""
+
+    @property
+    def sql(self) -> str:
+        """The qualified name, quoted."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
+
+
+def find_table(connection: Connection, name: str, schema: str | None) -> Table | None:
+    """The table of that name, looked up as PostgreSQL would; None where there is none."""
+    qualified = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+    found = rows(
+        connection,
+        """
+        SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
+               EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = to_regclass(%(name)s)
+        """,
+        name=qualified,
+    )
+    if not found:
+        return None
+    oid, nspname, relname, kind, is_partition, inherits = found[0]
+    return Table(oid, nspname, relname, _text(kind), is_partition, inherits)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    number: int
+    name: str
+    type_sql: str
+    not_null: bool
+    default: str | None
+    identity: str
+    generated: str
+
+
+def columns(connection: Connection, oid: int) -> dict[str, Column]:
+    """The columns of a table by name, in their order."""
+    found = rows(
+        connection,
+        """
+        SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+               pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
+        FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+        """,
+        oid=oid,
+    )
+    return {
+        row[1]: Column(row[0], row[1], row[2], row[3], row[4], _text(row[5]), _text(row[6])) for row in found
+    }
+
+
+#: A table larger than this is not searched for a first row: dead rows could make that long.
+_LOOK_BYTES = 8 * 1024 * 1024
+
+
+def is_empty(connection: Connection, table: Table) -> bool:
+    """True where the table surely has no rows (a large one that only has dead rows counts as filled)."""
+    size = scalar(
+        connection,
+        "SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(%(oid)s)"
+        if table.kind == "p"
+        else "SELECT pg_relation_size(%(oid)s)",
+        oid=table.oid,
+    )
+    if size is None or size > _LOOK_BYTES:
+        return False
+    return size == 0 or not scalar(connection, f"SELECT EXISTS (SELECT FROM {table.sql})")
+
+
+def default_name(connection: Connection, table: Table, parts: Iterable[str], label: str) -> str:
+    """The name that PostgreSQL itself would choose for a constraint or index.
+
+    As ``makeObjectName`` and ``ChooseConstraintName`` do it: table, columns and a label, the longer of the
+    first two shortened until it fits, then a number until nobody has it.
+    """
+    taken = {
+        row[0]
+        for row in rows(
+            connection,
+            """
+            SELECT relname FROM pg_class WHERE relnamespace = %(schema)s::regnamespace
+            UNION ALL SELECT conname FROM pg_constraint WHERE connamespace = %(schema)s::regnamespace
+            """,
+            schema=quote(table.schema),
+        )
+    }
+    middle = "_".join(parts)
+    number = 0
+    while True:
+        chosen = _object_name(table.name, middle, label + (str(number) if number else ""))
+        if chosen not in taken:
+            return chosen
+        number += 1
+
+
+def _object_name(first: str, second: str, label: str) -> str:
+    room = LONGEST_NAME - len(label.encode()) - 1 - (1 if second else 0)
+    one, two = first.encode(), second.encode()
+    length_one, length_two = len(one), len(two)
+    while length_one + length_two > room:
+        if length_one > length_two:
+            length_one -= 1
+        else:
+            length_two -= 1
+    shortened = [
+        one[:length_one].decode(errors="ignore"),
+        *([two[:length_two].decode(errors="ignore")] if second else []),
+        label,
+    ]
+    return "_".join(shortened)
+
+
+def server_version(connection: Connection) -> int:
+    """The major version of the server."""
+    return int(scalar(connection, "SHOW server_version_num")) // 10000
+
+
+def partitions(connection: Connection, table: Table) -> list[Table]:
+    """The partitions directly below a partitioned table, in the order of their oids."""
+    found = rows(
+        connection,
+        """
+        SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, true
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = %(oid)s ORDER BY c.oid
+        """,
+        oid=table.oid,
+    )
+    return [Table(row[0], row[1], row[2], _text(row[3]), row[4], row[5]) for row in found]
+
+
+def clip(name: str) -> str:
+    """A name as PostgreSQL keeps it: cut to 63 bytes."""
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def identity_options(connection: Connection, oid: int, number: int) -> str:
+    """``BY DEFAULT AS IDENTITY (SEQUENCE NAME {name} …)``, with the name left open."""
+    found = rows(
+        connection,
+        """
+        SELECT CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.seqincrement, s.seqmin,
+               s.seqmax, s.seqstart, s.seqcache, s.seqcycle
+        FROM pg_attribute a
+        JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
+             AND d.refobjsubid = a.attnum AND d.deptype = 'i' AND d.classid = 'pg_class'::regclass
+        JOIN pg_sequence s ON s.seqrelid = d.objid
+        WHERE a.attrelid = %(oid)s AND a.attnum = %(number)s
+        """,
+        oid=oid,
+        number=number,
+    )
+    kind, increment, least, most, start, cache, cycle = found[0]
+    return (
+        f"{kind} AS IDENTITY (SEQUENCE NAME {{name}} INCREMENT BY {increment} MINVALUE {least} "
+        f"MAXVALUE {most} START WITH {start} CACHE {cache} {'CYCLE' if cycle else 'NO CYCLE'})"
+    )
+
+
+def grants(connection: Connection, regclass: str, target: str) -> list[str]:
+    """GRANT statements that give a relation the privileges it has now (the owner's own are implied)."""
+    return _grants(
+        connection,
+        f"SELECT (aclexplode(relacl)).*, relowner FROM pg_class WHERE oid = {regclass}",
+        lambda privilege: privilege,
+        target,
+    )
+
+
+def column_grants(connection: Connection, table: Table, column: Column) -> list[str]:
+    """GRANT statements that give a column the privileges it has now."""
+    return _grants(
+        connection,
+        "SELECT (aclexplode(a.attacl)).*, c.relowner FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid "
+        f"WHERE a.attrelid = {table.oid} AND a.attnum = {column.number}",
+        lambda privilege: f"{privilege} ({quote(column.name)})",
+        f"TABLE {table.sql}",
+    )
+
+
+def _grants(connection: Connection, source: str, words: Callable[[str], str], target: str) -> list[str]:
+    found = rows(
+        connection,
+        f"SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, "
+        f"is_grantable FROM ({source}) acl WHERE grantee <> relowner ORDER BY 2, 1",
+    )
+    return [
+        f"GRANT {words(privilege)} ON {target} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
+        for privilege, grantee, grantable in found
+    ]
+
+
+def leaves(connection: Connection, table: Table) -> list[Table]:
+    """The partitions of a partitioned table that hold rows, at any depth."""
+    found: list[Table] = []
+    for child in partitions(connection, table):
+        found += leaves(connection, child) if child.kind == "p" else [child]
+    return found

@@ -1,0 +1,369 @@
+"""One migrator at work: runs each operation of a revision as steps, and writes down how far it has come."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+from collections import Counter
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import Operations
+from sqlalchemy.exc import DBAPIError
+
+from lockstep import catalog
+from lockstep.backfill import fill
+from lockstep.errors import CannotContinueError, LockstepError
+from lockstep.ledger import Entry, Ledger, Underway
+from lockstep.steps import (
+    Kind,
+    Pace,
+    Step,
+    brief,
+    execute,
+    sqlstate,
+    take_locks,
+    transaction,
+    unhurried,
+    watch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from sqlalchemy.engine import Connection
+
+    from lockstep.catalog import Table
+
+    Locks = tuple[tuple[str, str], ...]
+
+log = logging.getLogger("alembic.lockstep")
+
+_plain: ContextVar[bool] = ContextVar("lockstep_plain", default=False)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Run the operations in the block as plain Alembic runs them, in the revision's open transaction.
+
+    For what must be one transaction, or what Lockstep refuses. They lock for as long as they take.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def is_plain() -> bool:
+    """Whether the code at hand stands in a ``with lockstep.plain():`` block."""
+    return _plain.get()
+
+
+class Migrator:
+    """What the operations of one Alembic run share: the connection, the pace, the ledger."""
+
+    def __init__(self, pace: Pace, ledger: Ledger, *, short_way: bool = True) -> None:
+        self.pace = pace
+        self.ledger = ledger
+        self.short_way = short_way
+        self.context: MigrationContext
+        self.created: set[tuple[str | None, str]] = set()
+        self._taken_for_empty: set[int] = set()
+        self._underway: Underway | None = None
+        self._step: RevisionStep | None = None
+        self._source_hash = ""
+        self._occurrences: Counter[str] = Counter()
+        self._position = 0
+
+    @property
+    def connection(self) -> Connection:
+        found = self.context.connection
+        if found is None:  # pragma: no cover - only in --sql mode, where nothing asks
+            raise LockstepError("there is no connection in --sql mode")
+        return found
+
+    @property
+    def offline(self) -> bool:
+        return bool(self.context.as_sql)
+
+    # -- a revision ------------------------------------------------------------------------------------
+
+    def migrate(self, step: RevisionStep, function: Callable[..., None], **arguments: Any) -> None:
+        """Run one revision's function; raise CannotContinueError where an earlier start is in the way."""
+        self._step = step
+        self._source_hash = hashlib.sha256(inspect.getsource(step.revision.module).encode()).hexdigest()
+        self._occurrences.clear()
+        self._position = 0
+        self.created.clear()
+        if self.offline:
+            function(**arguments)
+            return
+        self._underway = self.ledger.read(self.connection)
+        if self._underway:
+            self._continue(self._underway, step)
+        try:
+            function(**arguments)
+        except Exception as error:
+            self._stopped(error)
+            raise
+
+    def _continue(self, underway: Underway, step: RevisionStep) -> None:
+        direction = _direction(step)
+        if (underway.revision, underway.direction) != (step.revision.revision, direction):
+            raise CannotContinueError(
+                f"the {underway.direction} of revision {underway.revision} is half done, "
+                f"so the {direction} of {step.revision.revision} cannot start"
+            )
+        if underway.source_hash != self._source_hash:
+            raise CannotContinueError(
+                f"the file of revision {underway.revision} was changed after its {underway.direction} was "
+                "half done; put it back as it was to go on"
+            )
+        log.info(
+            "continuing revision %s, begun at %s: %d operations are under way or done",
+            underway.revision, underway.started_at, len(underway.entries),
+        )  # fmt: skip
+
+    def _stopped(self, error: Exception) -> None:
+        with suppress(DBAPIError), self.outside(), transaction(self.connection):
+            self.ledger.fail(self.connection, str(getattr(error, "orig", error)).strip())
+        underway = None
+        with suppress(DBAPIError):
+            underway = self.ledger.read(self.connection)
+        if underway:
+            log.warning(
+                "revision %s stopped half way; what it did so far stays, and the service can go on. "
+                "Upgrade again to continue it, or downgrade to take it back",
+                underway.revision,
+            )
+
+    def finish(self, **_: Any) -> None:
+        """Alembic's on_version_apply hook: forget the ledger in the transaction of the version table."""
+        if not self.offline and self._underway:
+            self.ledger.finish(self.connection)
+            self._underway = None
+
+    # -- an operation ----------------------------------------------------------------------------------
+
+    def perform(
+        self,
+        name: str,
+        steps_of: Callable[[], Sequence[Step] | None],
+        as_written: Callable[[], Any],
+        *,
+        table: tuple[str, str | None] | None = None,
+        locks: Callable[[], Locks] = tuple,
+        patient: bool = False,
+    ) -> Any:
+        """Run one operation: the steps of ``steps_of`` or, where that gives None, ``as_written`` in one
+        transaction. What an earlier process did of it is not done again.
+
+        ``table`` is locked first and looked at again where it was taken for empty. ``patient``: its locks
+        make nobody wait, so it may wait for them.
+        """
+        self._occurrences[name] += 1
+        self._position += 1
+        key = f"{name} #{self._occurrences[name]}"
+        entry = self._entry(key)
+        if entry and entry.finished:
+            log.info("%s: done before", name)
+            return None
+        if self.offline:
+            return self._write_sql(steps_of(), as_written)
+        with self.outside():
+            while True:
+                steps = entry.steps if entry else steps_of()
+                if steps is not None:
+                    self._run_steps(entry or Entry(key, self._position, name, tuple(steps), -1))
+                    return None
+                written = Entry(key, self._position, name, (Step(name, undo=None),), 0)
+                try:
+                    return self._as_written(written, as_written, table, locks, patient=patient)
+                except _NoLongerEmptyError:
+                    continue
+
+    def _entry(self, key: str) -> Entry | None:
+        entries = self._underway.entries if self._underway else []
+        return next((entry for entry in entries if entry.key == key), None)
+
+    def _as_written(
+        self,
+        entry: Entry,
+        as_written: Callable[[], Any],
+        table: tuple[str, str | None] | None,
+        locks: Callable[[], Locks],
+        *,
+        patient: bool,
+    ) -> Any:
+        connection = self.connection
+
+        def work() -> Any:
+            take_locks(connection, locks(), self.pace.lock_timeout)
+            if table is not None and self.short_way and not self.is_created(*table):
+                self._lock_while_empty(*table)
+            result = as_written()
+            self._record(entry, 1)
+            return result
+
+        if patient:
+            with unhurried(connection), watch(connection, entry.says, delay=1), transaction(connection):
+                return work()
+        return brief(connection, self.pace, entry.says, work)
+
+    def _lock_while_empty(self, name: str, schema: str | None) -> None:
+        """Lock a table that was found empty; raise where somebody has written to it since."""
+        found = catalog.find_table(self.connection, name, schema)
+        if found is None or found.oid not in self._taken_for_empty:
+            return
+        take_locks(self.connection, ((found.sql, "ACCESS EXCLUSIVE"),), self.pace.lock_timeout)
+        if not catalog.is_empty(self.connection, found):
+            raise _NoLongerEmptyError
+
+    def takes_short_way(self, table: Table) -> bool:
+        """Whether a table is changed as written: nobody waits where there is nothing to read or rewrite."""
+        if self.is_created(table.name, table.schema) or self.is_created(table.name, None):
+            return True
+        empty = self.short_way and catalog.is_empty(self.connection, table)
+        (self._taken_for_empty.add if empty else self._taken_for_empty.discard)(table.oid)
+        return empty
+
+    def _run_steps(self, entry: Entry) -> None:
+        again = entry.done >= 0
+        if not again:
+            with transaction(self.connection):
+                self._record(entry, 0)
+        for number, step in enumerate(entry.steps):
+            if number < entry.done:
+                continue
+            log.info("%s", step.says)
+            self._run_step(entry, step, number + 1, again=again and number == entry.done)
+
+    def _run_step(self, entry: Entry, step: Step, number: int, *, again: bool) -> None:
+        connection = self.connection
+
+        def work() -> None:
+            take_locks(connection, step.locks, self.pace.lock_timeout)
+            for statement in step.sql:
+                execute(connection, statement)
+            self._record(entry, number)
+
+        try:
+            if step.kind is Kind.BRIEF:
+                brief(connection, self.pace, step.says, work)
+                return
+            with unhurried(connection), watch(connection, step.says, delay=1):
+                if step.kind is Kind.LONG:
+                    with transaction(connection):
+                        work()
+                    return
+                if step.kind is Kind.FILL:
+                    fill(connection, self.pace, step, entry.says)
+                else:
+                    self._outside_step(step, again=again)
+                with transaction(connection):
+                    self._record(entry, number)
+        except DBAPIError as error:
+            self._explain(step, error)
+            raise
+
+    def _outside_step(self, step: Step, *, again: bool) -> None:
+        connection = self.connection
+        if again and step.present and catalog.scalar(connection, step.present):
+            return
+        for statement in step.leftover:
+            execute(connection, statement)
+        try:
+            for statement in step.sql:
+                execute(connection, statement)
+        except DBAPIError:
+            # A unique index that could not be built still refuses rows until it is dropped.
+            with suppress(DBAPIError):
+                for statement in step.leftover:
+                    execute(connection, statement)
+            raise
+        if step.present and not catalog.scalar(connection, step.present):
+            raise LockstepError(f"{step.says}: the catalog does not show it as done")
+
+    def _explain(self, step: Step, error: DBAPIError) -> None:
+        """Say which rows stand in the way, where the step knows how to find them."""
+        if step.offenders is None or not (sqlstate(error) or "").startswith("23"):
+            return
+        with suppress(DBAPIError):
+            for row in catalog.rows(self.connection, f"{step.offenders} LIMIT 5"):
+                log.error("%s: this row is in the way: %s", step.says, row[0])
+
+    def _record(self, entry: Entry, done: int) -> None:
+        if self._step is None:
+            return
+        if self._underway is None:
+            direction = _direction(self._step)
+            self.ledger.begin(self.connection, self._step.revision.revision, direction, self._source_hash)
+            begun = Underway(self._step.revision.revision, direction, self._source_hash, "", None)
+        self.ledger.write(self.connection, entry.key, entry.position, entry.says, entry.steps, done)
+        if self._underway is None:
+            self._underway = begun
+
+    # -- where the statements go -----------------------------------------------------------------------
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Outside of Alembic's transaction, which is committed first; an autocommit_block stays as it is."""
+        if self.offline or self._in_autocommit():
+            yield
+            return
+        with self.context.autocommit_block():
+            yield
+
+    def _in_autocommit(self) -> bool:
+        return bool(getattr(self.connection.connection.dbapi_connection, "autocommit", False))
+
+    def _write_sql(self, steps: Sequence[Step] | None, as_written: Callable[[], Any]) -> Any:
+        if steps is None:
+            return as_written()
+        output = self.context.impl
+        for step in steps:
+            output.static_output(f"-- {step.says}")
+            statements = step.sql
+            if step.fill:
+                where = f" WHERE {step.fill.predicate}" if step.fill.predicate else ""
+                statements = (f"UPDATE {step.fill.table} SET {step.fill.assignments}{where}",)
+            if step.kind is Kind.OUTSIDE:
+                with self.context.autocommit_block():
+                    for statement in statements:
+                        output.static_output(f"{statement};")
+                continue
+            for statement in statements:
+                output.static_output(f"{statement};")
+            output.emit_commit()
+            output.emit_begin()
+        return None
+
+    def plain_operations(self) -> Operations:
+        """Alembic's operations outside of any batch, in the same context."""
+        return Operations(self.context)
+
+    def compile(self, element: Any) -> str:
+        """The text of a DDL element, as PostgreSQL reads it."""
+        dialect = self.context.dialect
+        text = str(element.compile(dialect=dialect)).strip()
+        return text.replace("%%", "%") if dialect.paramstyle in {"format", "pyformat"} else text
+
+    def warn(self, message: str) -> None:
+        """Tell what could not be done the online way."""
+        log.warning("%s", message)
+
+    def is_created(self, name: str, schema: str | None) -> bool:
+        """Whether the revision at hand created the table, so that nobody uses it yet."""
+        return (schema, name) in self.created
+
+
+class _NoLongerEmptyError(Exception):
+    """A table was taken for empty, and somebody wrote to it."""
+
+
+def _direction(step: RevisionStep) -> str:
+    return "upgrade" if step.is_upgrade else "downgrade"

@@ -1,0 +1,417 @@
+"""How each of Alembic's operations runs under Lockstep.
+
+The implementations are registered with ``Operations.implementation_for(…, replace=True)`` once in a process;
+in a migration context that Lockstep did not configure they call what was registered before them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.operations import Operations, ops
+from alembic.operations.batch import BatchOperationsImpl
+from alembic.runtime.migration import MigrationContext
+
+from lockstep import catalog, columns, constraints, indexes
+from lockstep.catalog import quote
+from lockstep.errors import LockstepError
+from lockstep.migrator import Migrator, is_plain
+from lockstep.steps import Fill, Kind, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Implementation = Callable[[Operations, ops.MigrateOperation], Any]
+
+log = logging.getLogger("alembic.lockstep")
+
+#: Where Lockstep's migrator is found in the options of a migration context.
+OPTION = "lockstep"
+
+
+@Operations.register_operation("backfill")
+class BackfillOp(ops.MigrateOperation):
+    """Change many rows in batches; see ``op.backfill``."""
+
+    def __init__(
+        self, table_name: str, values: dict[str, Any], *, where: str | None = None, schema: str | None = None
+    ) -> None:
+        self.table_name = table_name
+        self.values = values
+        self.where = where
+        self.schema = schema
+
+    @classmethod
+    def backfill(
+        cls,
+        operations: Operations,
+        table_name: str,
+        values: dict[str, Any],
+        *,
+        where: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Fill columns of the rows of a table, in batches of a few milliseconds, while everybody goes on.
+
+        ``values`` gives each column a Python value (a constant) or a SQLAlchemy expression such as
+        ``sa.text("lower(email)")`` over the row's columns. ``where`` is SQL that is true for a row that still
+        has to be filled and false once it is: that is how the fill goes on after a stop, and how it knows
+        that it is done. Without it: rows where one of the columns is NULL.
+
+        Each batch is a transaction of its own that locks the rows it changes. Raises LockstepError when rows
+        match ``where`` again after they were filled.
+        """
+        operations.invoke(cls(table_name, values, where=where, schema=schema))
+
+    def reverse(self) -> ops.MigrateOperation:
+        raise NotImplementedError("what a backfill overwrote is not known")
+
+
+def migrator_of(operations: Operations) -> Migrator | None:
+    """Lockstep's migrator, where the operation is to run by its rules."""
+    context = operations.migration_context
+    found = context.opts.get(OPTION)
+    if not isinstance(found, Migrator) or found.context is not context or is_plain():
+        return None
+    impl: Any = operations.impl
+    if isinstance(impl, BatchOperationsImpl) and impl.recreate == "always":
+        return None
+    return found
+
+
+class _Recorder:
+    """Stands in for the output of a --sql run: keeps each statement."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    def write(self, text: str) -> None:
+        if statement := text.strip().removesuffix(";").strip():
+            self.statements.append(statement)
+
+    def flush(self) -> None:
+        pass
+
+
+def sql_of(migrator: Migrator, implementation: Implementation, operation: ops.MigrateOperation) -> list[str]:
+    """The statements that plain Alembic sends for an operation."""
+    recorder = _Recorder()
+    # Its log lines would announce a migration that nobody runs.
+    quiet = logging.getLogger("alembic.runtime.migration")
+    level, quiet.level = quiet.level, logging.ERROR
+    try:
+        context = MigrationContext.configure(
+            dialect=migrator.context.dialect,
+            opts={
+                "target_metadata": migrator.context.opts.get("target_metadata"),
+                "as_sql": True,
+                "output_buffer": recorder,
+                "literal_binds": True,
+            },
+        )
+    finally:
+        quiet.setLevel(level)
+    implementation(Operations(context), operation)
+    return [statement.replace("%%", "%") for statement in recorder.statements]
+
+
+def _register(
+    operation_class: type[ops.MigrateOperation],
+    describe: Callable[[Any], str],
+    run: Callable[[Migrator, Any, Callable[[], Any], Implementation, str], Any],
+) -> None:
+    try:
+        previous: Implementation = Operations._to_impl.dispatch(operation_class)  # noqa: SLF001  # no public way
+    except ValueError:
+        previous = _missing
+
+    @Operations.implementation_for(operation_class, replace=previous is not _missing)
+    def implementation(operations: Operations, operation: ops.MigrateOperation) -> Any:
+        migrator = migrator_of(operations)
+        if migrator is None:
+            return previous(operations, operation)
+        plain = migrator.plain_operations()
+        return run(migrator, operation, lambda: previous(plain, operation), previous, describe(operation))
+
+
+def _missing(operations: Operations, operation: ops.MigrateOperation) -> Any:
+    """``op.backfill`` outside of Lockstep: one UPDATE."""
+    if not isinstance(operation, BackfillOp):
+        raise NotImplementedError(type(operation).__name__)
+    fill = _fill_of(operations.migration_context, operation, _plain_name(operation))
+    operations.execute(sa.text(f"UPDATE {fill.table} SET {fill.assignments} WHERE {fill.predicate}"))
+
+
+def _plain_name(operation: Any) -> str:
+    return (f"{quote(operation.schema)}." if operation.schema else "") + quote(operation.table_name)
+
+
+def _fill_of(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
+    def rendered(value: Any) -> str:
+        if value is None:
+            return "NULL"
+        element = value if isinstance(value, sa.ClauseElement) else sa.literal(value)
+        text = str(element.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True}))
+        return text.replace("%%", "%")
+
+    if not operation.values:
+        raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
+    assignments = ", ".join(f"{quote(c)} = {rendered(v)}" for c, v in operation.values.items())
+    predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
+    return Fill(table, assignments, predicate)
+
+
+# -- the operations -------------------------------------------------------------------------------------
+
+
+def _table_of(migrator: Migrator, operation: Any) -> catalog.Table | None:
+    """The operation's table where it takes the long way; None where it runs as written."""
+    if migrator.offline or migrator.is_created(operation.table_name, operation.schema):
+        return None
+    table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+    if table is None or table.kind not in {"r", "p", "m"} or migrator.takes_short_way(table):
+        return None
+    return table
+
+
+def _online(steps_of: Callable[[Migrator, catalog.Table, Any, Implementation], Sequence[Step] | None]) -> Any:
+    """An operation on one table that has an online way."""
+
+    def run(
+        migrator: Migrator,
+        operation: Any,
+        as_written: Callable[[], Any],
+        previous: Implementation,
+        name: str,
+    ) -> Any:
+        def steps() -> Sequence[Step] | None:
+            table = _table_of(migrator, operation)
+            return None if table is None else steps_of(migrator, table, operation, previous)
+
+        return migrator.perform(name, steps, as_written, table=(operation.table_name, operation.schema))
+
+    return run
+
+
+def _brief(
+    migrator: Migrator, _operation: Any, as_written: Callable[[], Any], _previous: Implementation, name: str
+) -> Any:
+    """An operation that is short as it is: one transaction under a short lock_timeout."""
+    return migrator.perform(name, lambda: None, as_written)
+
+
+def _create_table(
+    migrator: Migrator,
+    operation: ops.CreateTableOp,
+    as_written: Callable[[], Any],
+    _previous: Implementation,
+    name: str,
+) -> Any:
+    migrator.created.add((operation.schema, operation.table_name))
+    table = migrator.perform(name, lambda: None, as_written)
+    # A revision may use the table that it gets back, also when an earlier process created it.
+    return operation.to_table(migrator.context) if table is None else table
+
+
+def _create_index(
+    migrator: Migrator,
+    operation: ops.CreateIndexOp,
+    as_written: Callable[[], Any],
+    previous: Implementation,
+    name: str,
+) -> Any:
+    if operation.kw.get("postgresql_concurrently") and not migrator.offline:
+        # The revision says CONCURRENTLY itself: there is no short way that keeps its meaning.
+        def steps() -> Sequence[Step] | None:
+            table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+            return indexes.create_index(migrator, table, operation)
+
+        return migrator.perform(name, steps, as_written)
+    if migrator.offline and not migrator.is_created(operation.table_name, operation.schema):
+        return migrator.perform(name, lambda: indexes.create_index(migrator, None, operation), as_written)
+    run = _online(lambda m, table, op, _: indexes.create_index(m, table, op))
+    return run(migrator, operation, as_written, previous, name)
+
+
+def _drop_index(
+    migrator: Migrator,
+    operation: ops.DropIndexOp,
+    as_written: Callable[[], Any],
+    _previous: Implementation,
+    name: str,
+) -> Any:
+    return migrator.perform(name, lambda: indexes.drop_index(migrator, operation), as_written)
+
+
+def _constraint_steps(
+    migrator: Migrator, table: catalog.Table, operation: Any, _previous: Implementation
+) -> Sequence[Step] | None:
+    constraint: Any = operation.to_constraint(migrator.context)
+    if isinstance(constraint, sa.ForeignKeyConstraint):
+        return constraints.foreign_key(migrator, table, constraint)
+    if isinstance(constraint, sa.CheckConstraint):
+        return constraints.check(migrator, table, constraint)
+    if isinstance(constraint, sa.UniqueConstraint):
+        return indexes.constraint_on_index(migrator, table, constraint, "u")
+    if isinstance(constraint, sa.PrimaryKeyConstraint):
+        steps: list[Step] = []
+        for column in constraint.columns:
+            steps += constraints.not_null(migrator.connection, table, column.name)
+        return [*steps, *indexes.constraint_on_index(migrator, table, constraint, "p")]
+    migrator.warn(f"{table}: {type(constraint).__name__} can only be added under a lock, as written")
+    return None
+
+
+def _add_constraint(
+    migrator: Migrator,
+    operation: Any,
+    as_written: Callable[[], Any],
+    previous: Implementation,
+    name: str,
+) -> Any:
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        operation = _WithTable(operation, operation.source_table, operation.kw.get("source_schema"))
+    if migrator.offline:
+        return migrator.perform(name, lambda: None, as_written)
+    run = _online(lambda m, table, op, p: _constraint_steps(m, table, getattr(op, "operation", op), p))
+    return run(migrator, operation, as_written, previous, name)
+
+
+class _WithTable:
+    """A foreign key's operation, under the names that the others have for their table."""
+
+    def __init__(self, operation: ops.MigrateOperation, table_name: str, schema: str | None) -> None:
+        self.operation = operation
+        self.table_name = table_name
+        self.schema = schema
+
+
+def _drop_constraint(
+    migrator: Migrator,
+    operation: ops.DropConstraintOp,
+    as_written: Callable[[], Any],
+    _previous: Implementation,
+    name: str,
+) -> Any:
+    def locks() -> tuple[tuple[str, str], ...]:
+        """Both ends of a foreign key: PostgreSQL locks them both, and one after the other may deadlock."""
+        table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+        if table is None:
+            return ()
+        found = catalog.rows(
+            migrator.connection,
+            "SELECT confrelid::regclass::text FROM pg_constraint "
+            "WHERE conrelid = %(oid)s AND conname = %(name)s AND contype = 'f' AND confrelid <> conrelid",
+            oid=table.oid,
+            name=str(operation.constraint_name),
+        )
+        return ((table.sql, "ACCESS EXCLUSIVE"), *((row[0], "ACCESS EXCLUSIVE") for row in found))
+
+    return migrator.perform(name, lambda: None, as_written, locks=locks)
+
+
+def _execute(
+    migrator: Migrator,
+    operation: ops.ExecuteSQLOp,
+    as_written: Callable[[], Any],
+    _previous: Implementation,
+    name: str,
+) -> Any:
+    return migrator.perform(name, lambda: None, as_written, patient=_is_dml(operation.sqltext))
+
+
+def _is_dml(statement: Any) -> bool:
+    """Whether a statement only reads or writes rows: waiting for its locks makes nobody else wait."""
+    text = str(statement).lstrip().lstrip("(").lstrip()
+    while text.startswith(("--", "/*")):
+        text = (text.partition("\n")[2] if text.startswith("--") else text.partition("*/")[2]).lstrip()
+    word = text.split(None, 1)[0].upper().rstrip(";") if text else ""
+    return word in {"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "WITH", "VALUES", "COPY", "TABLE"}
+
+
+def _backfill(
+    migrator: Migrator,
+    operation: BackfillOp,
+    as_written: Callable[[], Any],
+    previous: Implementation,
+    name: str,
+) -> Any:
+    del previous
+
+    def steps() -> Sequence[Step]:
+        if migrator.offline:
+            fill = _fill_of(migrator.context, operation, _plain_name(operation))
+            return [Step(name, kind=Kind.FILL, fill=fill)]
+        table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+        if table is None:
+            raise LockstepError(f"op.backfill: there is no table {operation.table_name}")
+        known = catalog.columns(migrator.connection, table.oid)
+        if unknown := [column for column in operation.values if column not in known]:
+            raise LockstepError(f"op.backfill: {table} has no column {unknown[0]}")
+        leaves = catalog.leaves(migrator.connection, table) if table.kind == "p" else [table]
+        return [
+            Step(
+                f"{leaf}: fill {', '.join(operation.values)}",
+                kind=Kind.FILL,
+                fill=_fill_of(migrator.context, operation, leaf.sql),
+            )
+            for leaf in leaves
+        ]
+
+    return migrator.perform(name, steps, as_written)
+
+
+def _named(operation: Any, *parts: Any) -> str:
+    kind = type(operation).__name__.removesuffix("Op")
+    words = "".join(" " + letter.lower() if letter.isupper() else letter for letter in kind).strip()
+    schema = getattr(operation, "schema", None)
+    name = " ".join(str(part) for part in parts if part is not None)
+    return f"{words} {schema + '.' if schema else ''}{name}"
+
+
+def _hashed(operation: ops.ExecuteSQLOp) -> str:
+    text = " ".join(str(operation.sqltext).split())
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"execute {text[:60]}{'…' if len(text) > 60 else ''} [{digest}]"
+
+
+def _constraint_name(operation: Any) -> str:
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        columns_ = ",".join(operation.local_cols)
+        return _named(operation, operation.source_table, operation.constraint_name or columns_)
+    parts = getattr(operation, "columns", None)
+    return _named(
+        operation, operation.table_name, operation.constraint_name or ",".join(str(c) for c in parts or ())
+    )
+
+
+_register(ops.CreateTableOp, lambda o: _named(o, o.table_name), _create_table)
+_register(ops.DropTableOp, lambda o: _named(o, o.table_name), _brief)
+_register(ops.RenameTableOp, lambda o: _named(o, o.table_name, o.new_table_name), _brief)
+_register(ops.CreateTableCommentOp, lambda o: _named(o, o.table_name), _brief)
+_register(ops.DropTableCommentOp, lambda o: _named(o, o.table_name), _brief)
+_register(
+    ops.AddColumnOp,
+    lambda o: _named(o, o.table_name, o.column.name),
+    _online(lambda migrator, table, op, _: columns.add_column(migrator, table, op)),
+)
+_register(
+    ops.AlterColumnOp,
+    lambda o: _named(o, o.table_name, o.column_name),
+    _online(
+        lambda migrator, table, op, previous: columns.alter_column(
+            migrator, table, op, lambda part: sql_of(migrator, previous, part)
+        )
+    ),
+)
+_register(ops.DropColumnOp, lambda o: _named(o, o.table_name, o.column_name), _brief)
+_register(ops.CreateIndexOp, lambda o: _named(o, o.table_name, o.index_name), _create_index)
+_register(ops.DropIndexOp, lambda o: _named(o, o.index_name), _drop_index)
+_register(ops.AddConstraintOp, _constraint_name, _add_constraint)
+_register(ops.DropConstraintOp, lambda o: _named(o, o.table_name, o.constraint_name), _drop_constraint)
+_register(ops.BulkInsertOp, lambda o: _named(o, o.table.name), _brief)
+_register(ops.ExecuteSQLOp, _hashed, _execute)
+_register(BackfillOp, lambda o: _named(o, o.table_name, ",".join(o.values)), _backfill)

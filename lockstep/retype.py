@@ -1,0 +1,509 @@
+"""Changing a column's type where PostgreSQL would rewrite the whole table under a lock.
+
+A shadow column of the new type is kept in step by a trigger and filled in batches; its indexes, checks and
+foreign keys are built beside the old ones; then both change places in one brief transaction. The column moves
+to the end of the row; everything else ends as ALTER COLUMN … TYPE leaves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep import catalog, indexes
+from lockstep.catalog import literal, quote
+from lockstep.constraints import validate
+from lockstep.errors import LockstepError
+from lockstep.rehearsal import Copy, rehearsal
+from lockstep.steps import Fill, Kind, Step, execute
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.catalog import Column, Table
+    from lockstep.migrator import Migrator
+
+
+@dataclass
+class _Plan:
+    """What is built before the swap, and the statements of the swap, in its order."""
+
+    before: list[Step] = field(default_factory=list)
+    detach: list[str] = field(default_factory=list)
+    attach: list[str] = field(default_factory=list)
+    locks: dict[int, str] = field(default_factory=dict)
+
+
+def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str | None) -> list[Step]:
+    """The steps that change a column's type online.
+
+    ``trial`` is the plain statement, aimed at the rehearsal's copy of the table; ``using`` its expression.
+    Refused for what ALTER COLUMN … TYPE refuses too (views, policies, triggers and generated columns on the
+    column), for partitioned tables, and for exclusion constraints.
+    """
+    connection = migrator.connection
+    old = catalog.columns(connection, table.oid).get(column)
+    if old is None:
+        raise LockstepError(f"{table} has no column {column}")
+    _refuse(connection, table, old)
+    shadow = catalog.clip(f"lockstep_{old.number}_{column}")
+    plan = _Plan(locks={table.oid: table.sql})
+    with rehearsal(connection, table) as copy:
+        tails = _index_tails(connection, copy.oid)
+        checks = _checks(connection, copy.oid)
+        copy.run(trial)
+        copy.run(f"ALTER TABLE {copy.sql} RENAME COLUMN {quote(column)} TO {quote(shadow)}")
+        became = catalog.columns(connection, copy.oid)[shadow]
+        new_tails, new_checks = _index_tails(connection, copy.oid), _checks(connection, copy.oid)
+        identity = catalog.identity_options(connection, copy.oid, became.number) if became.identity else ""
+        comparable = _is_comparable(copy, table, column, old, became, using)
+    changed = {tails[oid]: new_tails[oid] for oid in tails if tails[oid] != new_tails[oid]}
+    source = f"({using})" if using else quote(column)
+    missing = (
+        f"{quote(shadow)} IS DISTINCT FROM {source}"
+        if comparable
+        else f"{quote(shadow)} IS NULL AND {source} IS NOT NULL"
+    )
+    plan.before += _shadow_steps(connection, table, old, became, using, missing, comparable=comparable)
+    if old.not_null:
+        _not_null(connection, table, old, shadow, plan)
+    _indexes(connection, table, changed, plan)
+    for name, definition in new_checks.items():
+        if checks.get(name) != definition:
+            _check(connection, table, name, definition, plan)
+    _foreign_keys(connection, table, old, shadow, plan)
+    _statistics(connection, table, old, plan)
+    plan.before.append(
+        Step(
+            f"{table}: statistics of the new {column}",
+            sql=(f"ANALYZE {table.sql} ({quote(shadow)})",),
+            kind=Kind.LONG,
+        )
+    )
+    return [*plan.before, _swap(connection, table, old, became, identity, plan)]
+
+
+def _refuse(connection: Connection, table: Table, column: Column) -> None:
+    if table.kind != "r" or table.inherits:
+        raise LockstepError(
+            f"{table} is partitioned, inherited or no ordinary table: the type of {column.name} cannot be "
+            "changed online. Let the table be locked with `with lockstep.plain():`"
+        )
+    in_the_way = catalog.rows(
+        connection,
+        """
+        SELECT DISTINCT pg_describe_object(classid, objid, 0) FROM pg_depend d
+        WHERE refclassid = 'pg_class'::regclass AND refobjid = %(oid)s AND refobjsubid = %(number)s
+          AND (classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_publication_rel'::regclass,
+                           'pg_proc'::regclass, 'pg_trigger'::regclass)
+               AND NOT EXISTS (SELECT FROM pg_trigger WHERE oid = d.objid AND tgisinternal)
+            OR classid = 'pg_attrdef'::regclass
+               AND (SELECT adnum FROM pg_attrdef WHERE oid = d.objid) <> %(number)s
+            OR classid = 'pg_constraint'::regclass
+               AND (SELECT contype FROM pg_constraint WHERE oid = d.objid) = 'x')
+        """,
+        oid=table.oid,
+        number=column.number,
+    )
+    if in_the_way:
+        raise LockstepError(
+            f"{table}.{column.name}: its type cannot be changed while these depend on it: "
+            + ", ".join(row[0] for row in in_the_way)
+        )
+    if column.generated:
+        raise LockstepError(
+            f"{table}.{column.name} is a generated column: drop it and add it with the new type"
+        )
+
+
+def _index_tails(connection: Connection, oid: int) -> dict[int, str]:
+    """Each index's definition from USING on, by oid."""
+    found = catalog.rows(
+        connection,
+        "SELECT indexrelid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = %(oid)s",
+        oid=oid,
+    )
+    return {row[0]: row[1][row[1].index(" USING ") :] for row in found}
+
+
+def _checks(connection: Connection, oid: int) -> dict[str, str]:
+    found = catalog.rows(
+        connection,
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE conrelid = %(oid)s AND contype = 'c' ORDER BY conname",
+        oid=oid,
+    )
+    return {row[0]: row[1] for row in found}
+
+
+def _is_comparable(
+    copy: Copy, table: Table, column: str, old: Column, became: Column, using: str | None
+) -> bool:
+    """Whether the new type can be compared with what it is made from; asked of the copy."""
+    copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.type_sql}")
+    source = f"({using})" if using else quote(column)
+    execute(copy.connection, "SAVEPOINT compare")
+    try:
+        copy.run(
+            f"SELECT FROM {copy.sql} AS {quote(table.name)} "
+            f"WHERE {quote(became.name)} IS DISTINCT FROM {source}"
+        )
+    except DBAPIError:
+        execute(copy.connection, "ROLLBACK TO SAVEPOINT compare")
+        return False
+    return True
+
+
+def _shadow_steps(
+    connection: Connection,
+    table: Table,
+    old: Column,
+    became: Column,
+    using: str | None,
+    missing: str,
+    *,
+    comparable: bool,
+) -> list[Step]:
+    shadow = quote(became.name)
+    function, trigger = _sync_names(table, old)
+    value = (
+        f"(SELECT ({using}) FROM (SELECT NEW.*) AS {quote(table.name)})"
+        if using
+        else f"NEW.{quote(old.name)}"
+    )
+    body = f"BEGIN NEW.{shadow} := {value}; RETURN NEW; END"
+    # Without USING the trigger is not even called for a row that is in step already.
+    when = (
+        f" WHEN (NEW.{shadow} IS DISTINCT FROM NEW.{quote(old.name)})" if comparable and using is None else ""
+    )
+    storage = _storage(connection, table, old, became)
+    return [
+        Step(
+            f"{table}: a shadow of {old.name} as {became.type_sql}, kept in step by a trigger",
+            sql=(
+                f"ALTER TABLE {table.sql} ADD COLUMN {shadow} {became.type_sql}",
+                *storage,
+                f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS {literal(body)}",
+                # The name sorts last: it sees what the table's own BEFORE triggers made of the row.
+                f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table.sql} "
+                f"FOR EACH ROW{when} EXECUTE FUNCTION {function}()",
+                f"ALTER TABLE {table.sql} ENABLE ALWAYS TRIGGER {trigger}",
+            ),
+            locks=((table.sql, "ACCESS EXCLUSIVE"),),
+            undo=(
+                f"DROP TRIGGER {trigger} ON {table.sql}",
+                f"DROP FUNCTION {function}()",
+                f"ALTER TABLE {table.sql} DROP COLUMN {shadow}",
+            ),
+        ),
+        Step(
+            f"{table}: fill the shadow of {old.name}",
+            kind=Kind.FILL,
+            fill=Fill(
+                table.sql,
+                f"{shadow} = {f'({using})' if using else quote(old.name)}",
+                missing,
+                quiet=_needs_quiet(connection, table),
+            ),
+        ),
+    ]
+
+
+def _sync_names(table: Table, old: Column) -> tuple[str, str]:
+    return f"lockstep.{quote(f'sync_{table.oid}_{old.number}')}", quote(f"~lockstep_{old.number}")
+
+
+def _needs_quiet(connection: Connection, table: Table) -> bool:
+    """Whether the fill must keep the table's own UPDATE triggers from firing; refused where it may not."""
+    triggers = catalog.rows(
+        connection,
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal "
+        "AND tgenabled IN ('O', 'A') AND (tgtype & 16) <> 0 AND tgname NOT LIKE '~lockstep%%'",
+        oid=table.oid,
+    )
+    if not triggers:
+        return False
+    names = ", ".join(row[0] for row in triggers)
+    version = catalog.server_version(connection)
+    allowed = catalog.scalar(
+        connection,
+        "SELECT has_parameter_privilege('session_replication_role', 'SET')"
+        if version >= 15
+        else "SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
+    )
+    if not allowed:
+        user = quote(catalog.scalar(connection, "SELECT current_user"))
+        raise LockstepError(
+            f"{table} has triggers that filling the new column would fire ({names}): "
+            f"GRANT SET ON PARAMETER session_replication_role TO {user}"
+        )
+    return True
+
+
+def _storage(connection: Connection, table: Table, old: Column, became: Column) -> list[str]:
+    """Column settings that ALTER COLUMN … TYPE keeps."""
+    target, storage, default_storage, options = catalog.rows(
+        connection,
+        """
+        SELECT coalesce(a.attstattarget, -1), a.attstorage::text, t.typstorage::text, a.attoptions::text[]
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = %(oid)s AND a.attnum = %(number)s
+        """,
+        oid=table.oid,
+        number=old.number,
+    )[0]
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(became.name)}"
+    statements = []
+    if target >= 0:
+        statements.append(f"{alter} SET STATISTICS {target}")
+    if storage not in {default_storage, "p"}:
+        words = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
+        statements.append(f"{alter} SET STORAGE {words[storage]}")
+    if options:
+        statements.append(f"{alter} SET ({', '.join(options)})")
+    return statements
+
+
+def _not_null(connection: Connection, table: Table, old: Column, shadow: str, plan: _Plan) -> None:
+    if catalog.server_version(connection) >= 18:
+        original = catalog.scalar(
+            connection,
+            "SELECT conname FROM pg_constraint WHERE conrelid = %(oid)s AND contype = 'n' "
+            "AND conkey = ARRAY[%(number)s]::int2[]",
+            oid=table.oid,
+            number=old.number,
+        )
+        name = catalog.clip(f"{shadow}_not_null")
+        add = f"ADD CONSTRAINT {quote(name)} NOT NULL {quote(shadow)} NOT VALID"
+        plan.attach.append(f"ALTER TABLE {table.sql} RENAME CONSTRAINT {quote(name)} TO {quote(original)}")
+    else:
+        name = catalog.clip(f"{shadow}_not_null")
+        add = f"ADD CONSTRAINT {quote(name)} CHECK ({quote(shadow)} IS NOT NULL) NOT VALID"
+        plan.detach += [
+            f"ALTER TABLE {table.sql} ALTER COLUMN {quote(shadow)} SET NOT NULL",
+            f"ALTER TABLE {table.sql} DROP CONSTRAINT {quote(name)}",
+        ]
+    plan.before += [
+        Step(
+            f"{table}: the shadow of {old.name} is not null for new rows", (f"ALTER TABLE {table.sql} {add}",)
+        ),
+        validate(table.sql, str(table), name, None),
+    ]
+
+
+def _indexes(connection: Connection, table: Table, changed: dict[str, str], plan: _Plan) -> None:
+    found = catalog.rows(
+        connection,
+        """
+        SELECT i.indexrelid, c.relname, pg_get_indexdef(i.indexrelid), i.indisunique, i.indisclustered,
+               i.indisreplident, s.spcname, obj_description(i.indexrelid, 'pg_class'),
+               k.conname, k.contype::text, k.condeferrable, k.condeferred,
+               obj_description(k.oid, 'pg_constraint')
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+        LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid
+                                 AND k.contype IN ('p', 'u')
+        WHERE i.indrelid = %(oid)s AND i.indisvalid ORDER BY i.indexrelid
+        """,
+        oid=table.oid,
+    )
+    for row in found:
+        oid, name, definition, unique, clustered, identifies, space, comment, *constraint = row
+        tail = definition[definition.index(" USING ") :]
+        if tail not in changed:
+            continue
+        temporary = catalog.clip(f"lockstep_{oid}_{name}")
+        create = f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {quote(temporary)} ON {table.sql}"
+        at = f" TABLESPACE {quote(space)}" if space else ""
+        new_tail, _, predicate = changed[tail].partition(" WHERE ")
+        where = f" WHERE {predicate}" if predicate else ""
+        plan.before.append(indexes.build(table, temporary, f"{create}{new_tail}{at}{where}"))
+        qualified = f"{quote(table.schema)}.{quote(name)}"
+        conname, contype, deferrable, deferred, con_comment = constraint
+        if conname:
+            words = "PRIMARY KEY" if contype == "p" else "UNIQUE"
+            timing = (" DEFERRABLE" if deferrable else "") + (" INITIALLY DEFERRED" if deferred else "")
+            plan.attach.append(
+                f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(conname)} {words} "
+                f"USING INDEX {quote(temporary)}{timing}"
+            )
+            if con_comment:
+                plan.attach.append(
+                    f"COMMENT ON CONSTRAINT {quote(conname)} ON {table.sql} IS {literal(con_comment)}"
+                )
+        else:
+            plan.attach.append(
+                f"ALTER INDEX {quote(table.schema)}.{quote(temporary)} RENAME TO {quote(name)}"
+            )
+        if clustered:
+            plan.attach.append(f"ALTER TABLE {table.sql} CLUSTER ON {quote(name)}")
+        if identifies:
+            plan.attach.append(f"ALTER TABLE {table.sql} REPLICA IDENTITY USING INDEX {quote(name)}")
+        if comment:
+            plan.attach.append(f"COMMENT ON INDEX {qualified} IS {literal(comment)}")
+
+
+def _check(connection: Connection, table: Table, name: str, definition: str, plan: _Plan) -> None:
+    valid, comment = catalog.rows(
+        connection,
+        "SELECT convalidated, obj_description(oid, 'pg_constraint') FROM pg_constraint "
+        "WHERE conrelid = %(oid)s AND conname = %(name)s",
+        oid=table.oid,
+        name=name,
+    )[0]
+    temporary = catalog.clip(f"lockstep_{name}")
+    plain = definition.removesuffix(" NOT VALID")
+    add = f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(temporary)} {plain} NOT VALID"
+    plan.before.append(Step(f"{table}: check {name} on the new type", (add,)))
+    if valid:
+        plan.before.append(validate(table.sql, str(table), temporary, None))
+    plan.attach.append(f"ALTER TABLE {table.sql} RENAME CONSTRAINT {quote(temporary)} TO {quote(name)}")
+    if comment:
+        plan.attach.append(f"COMMENT ON CONSTRAINT {quote(name)} ON {table.sql} IS {literal(comment)}")
+
+
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+def _foreign_keys(connection: Connection, table: Table, old: Column, shadow: str, plan: _Plan) -> None:
+    """Foreign keys from and to the column, made beside the old ones and valid before the swap."""
+    found = catalog.rows(
+        connection,
+        """
+        SELECT k.oid, k.conname, k.conrelid, k.confrelid, k.confmatchtype::text, k.confupdtype::text,
+               k.confdeltype::text, k.condeferrable, k.condeferred, k.convalidated,
+               obj_description(k.oid, 'pg_constraint'),
+               format('%%I.%%I', cn.nspname, c.relname), format('%%I.%%I', fn.nspname, f.relname),
+               ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p),
+               ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY p),
+               ARRAY(SELECT a.attname::text FROM unnest(k.confdelsetcols) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p),
+               c.relkind::text, f.relkind::text
+        FROM pg_constraint k
+        JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+        JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+        WHERE k.contype = 'f' AND k.conparentid = 0
+          AND (k.conrelid = %(oid)s AND %(number)s = ANY (k.conkey)
+            OR k.confrelid = %(oid)s AND %(number)s = ANY (k.confkey))
+        ORDER BY k.oid
+        """,
+        oid=table.oid,
+        number=old.number,
+    )
+    for row in found:
+        _foreign_key(table, old, shadow, plan, row)
+
+
+def _foreign_key(table: Table, old: Column, shadow: str, plan: _Plan, row: Any) -> None:
+    (oid, name, child_oid, parent_oid, match, on_update, on_delete, deferrable, deferred, valid, comment,
+     child, parent, ours, theirs, to_set, child_kind, parent_kind) = row  # fmt: skip
+    if child_kind != "r" or parent_kind != "r":
+        raise LockstepError(
+            f"{table}.{old.name}: foreign key {name} has a partitioned table at its other end, where the "
+            "column's type cannot be changed online. Use `with lockstep.plain():`"
+        )
+
+    def renamed(names: list[str], owner: int) -> str:
+        return ", ".join(quote(shadow if owner == table.oid and n == old.name else n) for n in names)
+
+    temporary = catalog.clip(f"lockstep_{oid}_{name}")
+    set_columns = f" ({renamed(to_set, child_oid)})" if to_set else ""
+    definition = (
+        f"FOREIGN KEY ({renamed(ours, child_oid)}) REFERENCES {parent} ({renamed(theirs, parent_oid)})"
+        + (" MATCH FULL" if match == "f" else "")
+        + (f" ON UPDATE {_ACTIONS[on_update]}" if on_update != "a" else "")
+        + (f" ON DELETE {_ACTIONS[on_delete]}{set_columns}" if on_delete != "a" else "")
+        + (" DEFERRABLE" if deferrable else "")
+        + (" INITIALLY DEFERRED" if deferred else "")
+    )
+    locks = [(child, "SHARE ROW EXCLUSIVE")]
+    if parent != child:
+        locks.append((parent, "SHARE ROW EXCLUSIVE"))
+    plan.before.append(
+        Step(
+            f"{child}: foreign key {name} to the new type",
+            sql=(f"ALTER TABLE {child} ADD CONSTRAINT {quote(temporary)} {definition} NOT VALID",),
+            locks=tuple(locks),
+            undo=(f"ALTER TABLE {child} DROP CONSTRAINT IF EXISTS {quote(temporary)}",),
+        )
+    )
+    if valid:
+        plan.before.append(validate(child, child, temporary, None))
+    plan.locks[child_oid] = child
+    plan.locks[parent_oid] = parent
+    plan.detach.append(f"ALTER TABLE {child} DROP CONSTRAINT {quote(name)}")
+    plan.attach.append(f"ALTER TABLE {child} RENAME CONSTRAINT {quote(temporary)} TO {quote(name)}")
+    if comment:
+        plan.attach.append(f"COMMENT ON CONSTRAINT {quote(name)} ON {child} IS {literal(comment)}")
+
+
+def _statistics(connection: Connection, table: Table, old: Column, plan: _Plan) -> None:
+    """Extended statistics go with the column; they are made again."""
+    for (definition,) in catalog.rows(
+        connection,
+        """
+        SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s JOIN pg_depend d
+          ON d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = %(oid)s AND d.refobjsubid = %(number)s
+        """,
+        oid=table.oid,
+        number=old.number,
+    ):
+        plan.attach.append(definition)
+
+
+def _swap(
+    connection: Connection, table: Table, old: Column, became: Column, identity: str, plan: _Plan
+) -> Step:
+    function, trigger = _sync_names(table, old)
+    name, shadow = quote(old.name), quote(became.name)
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN"
+    sequences = [row[0] for row in catalog.rows(
+        connection,
+        """
+        SELECT d.objid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+          AND d.refobjid = %(oid)s AND d.refobjsubid = %(number)s AND d.deptype = %(kind)s
+        """,
+        oid=table.oid, number=old.number, kind="i" if old.identity else "a",
+    )]  # fmt: skip
+    statements = [f"DROP TRIGGER {trigger} ON {table.sql}", f"DROP FUNCTION {function}()", *plan.detach]
+    after: list[str] = []
+    if old.identity:
+        sequence = sequences[0]
+        statements.append(
+            "SELECT set_config('lockstep.sequence', format('%s,%s', last_value, is_called), true) "
+            f"FROM {sequence}"
+        )
+        after += [
+            f"{alter} {name} ADD GENERATED {identity.format(name=sequence)}",
+            f"SELECT setval({literal(sequence)}, split_part(current_setting('lockstep.sequence'), ',', 1)"
+            "::bigint, split_part(current_setting('lockstep.sequence'), ',', 2)::boolean)",
+            *catalog.grants(connection, literal(sequence) + "::regclass", f"SEQUENCE {sequence}"),
+        ]
+    else:
+        statements += [f"ALTER SEQUENCE {sequence} OWNED BY {table.sql}.{shadow}" for sequence in sequences]
+    if became.default and not identity:
+        after.append(f"{alter} {name} SET DEFAULT {became.default}")
+    comment = catalog.scalar(
+        connection, "SELECT col_description(%(oid)s, %(number)s)", oid=table.oid, number=old.number
+    )
+    if comment:
+        after.append(f"COMMENT ON COLUMN {table.sql}.{name} IS {literal(comment)}")
+    after += catalog.column_grants(connection, table, old)
+    return Step(
+        f"{table}: the new {old.name} takes the old one's place (last in the row)",
+        sql=(
+            *statements,
+            f"ALTER TABLE {table.sql} DROP COLUMN {name}",
+            f"ALTER TABLE {table.sql} RENAME COLUMN {shadow} TO {name}",
+            *plan.attach,
+            *after,
+        ),
+        locks=tuple((sql, "ACCESS EXCLUSIVE") for _, sql in sorted(plan.locks.items())),
+        undo=None,
+    )
