@@ -198,13 +198,20 @@ def clip(name: str) -> str:
     return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
-def identity_options(connection: Connection, oid: int, number: int) -> str:
-    """``BY DEFAULT AS IDENTITY (SEQUENCE NAME {name} …)``, with the name left open."""
-    found = rows(
+#: The least and the greatest value of the types that a sequence can have.
+_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+def identity_options(connection: Connection, oid: int, number: int, new_type: str | None = None) -> str:
+    """``BY DEFAULT AS IDENTITY (SEQUENCE NAME {name} …)``, with the name left open.
+
+    With ``new_type`` as ALTER COLUMN … TYPE leaves it: a bound that is the old type's becomes the new one's.
+    """
+    kind, typed, increment, least, most, start, cache, cycle = rows(
         connection,
         """
-        SELECT CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.seqincrement, s.seqmin,
-               s.seqmax, s.seqstart, s.seqcache, s.seqcycle
+        SELECT CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, s.seqtypid::regtype::text,
+               s.seqincrement, s.seqmin, s.seqmax, s.seqstart, s.seqcache, s.seqcycle
         FROM pg_attribute a
         JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid
              AND d.refobjsubid = a.attnum AND d.deptype = 'i' AND d.classid = 'pg_class'::regclass
@@ -213,8 +220,10 @@ def identity_options(connection: Connection, oid: int, number: int) -> str:
         """,
         oid=oid,
         number=number,
-    )
-    kind, increment, least, most, start, cache, cycle = found[0]
+    )[0]
+    if new_type in _BOUNDS:
+        most = _BOUNDS[new_type] - 1 if most == _BOUNDS[typed] - 1 else most
+        least = -_BOUNDS[new_type] if least == -_BOUNDS[typed] else least
     return (
         f"{kind} AS IDENTITY (SEQUENCE NAME {{name}} INCREMENT BY {increment} MINVALUE {least} "
         f"MAXVALUE {most} START WITH {start} CACHE {cache} {'CYCLE' if cycle else 'NO CYCLE'})"

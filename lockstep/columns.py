@@ -41,6 +41,14 @@ def add_column(migrator: Migrator, table: Table, operation: ops.AddColumnOp) -> 
         rewritten = copy.filenode() != before
         became = catalog.columns(connection, copy.oid)[column.name]
         identity = catalog.identity_options(connection, copy.oid, became.number) if became.identity else ""
+        serial = bool(
+            catalog.scalar(
+                connection,
+                "SELECT pg_get_serial_sequence(%(table)s, %(column)s)",
+                table=copy.sql,
+                column=column.name,
+            )
+        )
     if became.not_null and became.default is None and not became.identity:
         raise LockstepError(_refusal(table, operation))
     if rewritten and became.generated:
@@ -52,7 +60,7 @@ def add_column(migrator: Migrator, table: Table, operation: ops.AddColumnOp) -> 
     undo = (f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(column.name)}",)
     comment = [migrator.compile(SetColumnComment(column))] if column.comment is not None else []
     if rewritten:
-        steps = _filled_afterwards(migrator, table, became, identity, comment, undo)
+        steps = _filled_afterwards(migrator, table, became, identity, comment, undo, serial=serial)
     else:
         add = migrator.compile(AddColumn(table.name, column, schema=table.schema))
         steps = [Step(f"{table}: add column {column.name}", sql=(add, *comment), undo=undo)]
@@ -73,7 +81,14 @@ def _refusal(table: Table, operation: ops.AddColumnOp) -> str:
 
 
 def _filled_afterwards(
-    migrator: Migrator, table: Table, became: Column, identity: str, comment: list[str], undo: tuple[str, ...]
+    migrator: Migrator,
+    table: Table,
+    became: Column,
+    identity: str,
+    comment: list[str],
+    undo: tuple[str, ...],
+    *,
+    serial: bool,
 ) -> list[Step]:
     """Add the column empty, with its default for new rows; fill the old ones; then NOT NULL and identity."""
     connection = migrator.connection
@@ -82,7 +97,7 @@ def _filled_afterwards(
     add = [f"ALTER TABLE {table.sql} ADD COLUMN {name} {became.type_sql}"]
     default = became.default
     sequence = ""
-    if identity or (default and default.startswith("nextval(")):
+    if identity or serial:
         sequence = (
             f"{quote(table.schema)}.{quote(catalog.default_name(connection, table, [became.name], 'seq'))}"
         )

@@ -51,9 +51,9 @@ def run(
     """Run the command that Alembic was called with, from ``env.py``; this is all that ``env.py`` needs.
 
     The database is ``connection``, or ``config.attributes["connection"]`` (Alembic's convention for callers),
-    or ``url``, or ``sqlalchemy.url`` of the ini file. psycopg connects to the URL of an
-    asynchronous driver. On a connection with an open transaction everything runs as plain Alembic, inside it, and the
-    caller commits. ``configure`` is passed on to Alembic's ``context.configure()``.
+    or ``url``, or ``sqlalchemy.url`` of the ini file. psycopg connects to the URL of an asynchronous driver.
+    On a connection with an open transaction everything runs as plain Alembic, inside it, and the caller
+    commits. ``configure`` is passed on to Alembic's ``context.configure()``.
 
     ``pace`` says how gently to go (see Pace). With ``short_way=False`` empty tables are changed like filled
     ones.

@@ -57,9 +57,11 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
         copy.run(f"ALTER TABLE {copy.sql} RENAME COLUMN {quote(column)} TO {quote(shadow)}")
         became = catalog.columns(connection, copy.oid)[shadow]
         new_tails, new_checks = _index_tails(connection, copy.oid), _checks(connection, copy.oid)
-        identity = catalog.identity_options(connection, copy.oid, became.number) if became.identity else ""
         comparable = _is_comparable(copy, table, column, old, became, using)
-    changed = {tails[oid]: new_tails[oid] for oid in tails if tails[oid] != new_tails[oid]}
+    identity = (
+        catalog.identity_options(connection, table.oid, old.number, became.type_sql) if old.identity else ""
+    )
+    changed = {tails[name]: new_tails[name] for name in tails if tails[name] != new_tails[name]}
     source = f"({using})" if using else quote(column)
     missing = (
         f"{quote(shadow)} IS DISTINCT FROM {source}"
@@ -118,11 +120,12 @@ def _refuse(connection: Connection, table: Table, column: Column) -> None:
         )
 
 
-def _index_tails(connection: Connection, oid: int) -> dict[int, str]:
-    """Each index's definition from USING on, by oid."""
+def _index_tails(connection: Connection, oid: int) -> dict[str, str]:
+    """Each index's definition from USING on, by name: a change of type gives an index another oid."""
     found = catalog.rows(
         connection,
-        "SELECT indexrelid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = %(oid)s",
+        "SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "WHERE i.indrelid = %(oid)s",
         oid=oid,
     )
     return {row[0]: row[1][row[1].index(" USING ") :] for row in found}

@@ -12,7 +12,8 @@ CREATE TABLE people (
 );
 CREATE TABLE posts (
     id serial PRIMARY KEY, title text NOT NULL, body text, owner_id integer, score integer DEFAULT 0 NOT NULL,
-    code varchar(20), CONSTRAINT posts_owner_fk FOREIGN KEY (owner_id) REFERENCES people (id) ON DELETE CASCADE
+    code varchar(20),
+    CONSTRAINT posts_owner_fk FOREIGN KEY (owner_id) REFERENCES people (id) ON DELETE CASCADE
 );
 CREATE TABLE votes (
     person_id integer NOT NULL REFERENCES people (id) ON DELETE CASCADE,
@@ -51,10 +52,8 @@ class Case:
     name: str
     upgrade: str
     downgrade: str
-    #: A column whose values are random or whose place in the row moves: left out when rows are compared.
+    #: A column whose values are random: left out when rows are compared.
     volatile: str | None = None
-    #: PostgreSQL's own NOT NULL, or ALTER … TYPE, moves the column to the end.
-    moved: tuple[str, ...] = ()
 
 
 CASES = [
@@ -62,7 +61,7 @@ CASES = [
     Case(
         "create_index_everything",
         "op.create_index('posts_x', 'posts', [sa.text('lower(title) DESC'), 'score'], "
-        "postgresql_where=sa.text(\"title LIKE '%1%' OR title = 'a USING b'\"), postgresql_include=['body'])",
+        "postgresql_where=sa.text(\"title LIKE '%1%' OR title = 'a USING b'\"))",
         "op.drop_index('posts_x', 'posts')",
     ),
     Case(
@@ -85,12 +84,14 @@ CASES = [
     Case(
         "drop_and_create_foreign_key",
         "op.drop_constraint('votes_post_id_fkey', 'votes')\n"
-        "op.create_foreign_key('votes_post_id_fkey', 'votes', 'posts', ['post_id'], ['id'], ondelete='CASCADE')",
+        "op.create_foreign_key('votes_post_id_fkey', 'votes', 'posts', ['post_id'], ['id'], "
+        "ondelete='CASCADE')",
         "pass",
     ),
     Case(
         "create_check_constraint",
-        "op.create_check_constraint('posts_score_check', 'posts', sa.text(\"score >= 0 AND title NOT LIKE 'x%'\"))",
+        "op.create_check_constraint('posts_score_check', 'posts', "
+        "sa.text(\"score >= 0 AND title NOT LIKE 'x%'\"))",
         "op.drop_constraint('posts_score_check', 'posts')",
     ),
     Case(
@@ -139,7 +140,8 @@ CASES = [
     Case(
         "add_column_serial",
         "op.execute('CREATE SEQUENCE loose_n')\n"
-        "op.add_column('loose', sa.Column('n', sa.Integer(), server_default=sa.text(\"nextval('loose_n')\")))",
+        "op.add_column('loose', "
+        "sa.Column('n', sa.Integer(), server_default=sa.text(\"nextval('loose_n')\")))",
         "op.drop_column('loose', 'n')\nop.execute('DROP SEQUENCE loose_n')",
         volatile="n",
     ),
@@ -183,7 +185,6 @@ CASES = [
         "widen_referenced_key",
         "op.alter_column('posts', 'id', type_=sa.BigInteger(), existing_type=sa.Integer())",
         "op.alter_column('posts', 'id', type_=sa.Integer(), existing_type=sa.BigInteger())",
-        moved=("id",),
     ),
     Case(
         "widen_composite_key_and_references",
@@ -191,19 +192,16 @@ CASES = [
         "op.alter_column('votes', 'person_id', type_=sa.BigInteger())",
         "op.alter_column('votes', 'post_id', type_=sa.Integer())\n"
         "op.alter_column('votes', 'person_id', type_=sa.Integer())",
-        moved=("post_id", "person_id"),
     ),
     Case(
         "retype_with_indexes_and_default",
         "op.alter_column('posts', 'score', type_=sa.BigInteger())",
         "op.alter_column('posts', 'score', type_=sa.Integer())",
-        moved=("score",),
     ),
     Case(
         "retype_with_check",
         "op.alter_column('people', 'age', type_=sa.Numeric(10, 2), nullable=True)",
         "op.alter_column('people', 'age', type_=sa.Integer())",
-        moved=("age",),
     ),
     Case(
         "retype_using",
@@ -211,19 +209,16 @@ CASES = [
         "new_column_name='number')",
         "op.alter_column('posts', 'number', type_=sa.String(20), postgresql_using=\"'c' || number\", "
         "new_column_name='code')",
-        moved=("code", "number"),
     ),
     Case(
         "widen_identity",
         "op.alter_column('kept', 'id', type_=sa.BigInteger())",
         "op.alter_column('kept', 'id', type_=sa.Integer())",
-        moved=("id",),
     ),
     Case(
         "widen_varchar",
         "op.alter_column('people', 'email', type_=sa.String(300), nullable=False)",
         "op.alter_column('people', 'email', type_=sa.String(200))",
-        moved=("email",),
     ),
     Case(
         "alter_column_brief",
@@ -233,14 +228,21 @@ CASES = [
     ),
     Case(
         "create_table_and_more",
-        "t = op.create_table('tags', sa.Column('id', sa.Integer(), primary_key=True), "
+        "op.create_table('tags', sa.Column('id', sa.Integer(), primary_key=True), "
         "sa.Column('post_id', sa.Integer(), sa.ForeignKey('posts.id'), nullable=False), "
         "sa.Column('word', sa.String(), nullable=False))\n"
-        "op.bulk_insert(t, [{'post_id': 1, 'word': '100%'}, {'post_id': 2, 'word': 'b'}])\n"
+        "op.execute('INSERT INTO tags (post_id, word) SELECT id, title FROM posts ORDER BY id LIMIT 5')\n"
         "op.create_index('tags_word', 'tags', ['word'])\n"
         "op.create_unique_constraint('tags_once', 'tags', ['post_id', 'word'])\n"
         "op.alter_column('tags', 'id', type_=sa.BigInteger())",
         "op.drop_table('tags')",
+    ),
+    Case(
+        "bulk_insert",
+        "t = op.create_table('words', sa.Column('id', sa.Integer(), primary_key=True), "
+        "sa.Column('word', sa.Text()))\n"
+        "op.bulk_insert(t, [{'word': '100%'}, {'word': \"it's\"}])",
+        "op.drop_table('words')",
     ),
     Case("rename_table", "op.rename_table('loose', 'tight')", "op.rename_table('tight', 'loose')"),
     Case(

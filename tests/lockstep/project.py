@@ -1,4 +1,4 @@
-"""An Alembic project made up for a test: revisions from a few lines each, run by Lockstep or by plain Alembic."""
+"""An Alembic project made up for a test, run by Lockstep or by plain Alembic."""
 
 from __future__ import annotations
 
