@@ -121,14 +121,14 @@ class Server:
             already = self.log.stat().st_size if self.log.exists() else 0
             try:
                 self._run("pg_ctl", "-w", "-t", "600", "-l", self.log.name, "-o", settings, "start")
-            except ServerError:
+            except ServerError as error:
                 reasons = self.log.read_text(errors="replace")[already:] if self.log.exists() else ""
                 # Sessions of a postmaster that was killed need a moment to notice.
                 if "shared memory block" in reasons and attempt < 39:
                     time.sleep(0.25)
                     continue
                 fatal = [line for line in reasons.splitlines() if "FATAL" in line or "ERROR" in line]
-                reason = fatal[-1] if fatal else f"see {self.log}"
+                reason = fatal[-1] if fatal else f"{error} ({self.log})"
                 raise ServerError(f"PostgreSQL did not start in {self.folder}: {reason}") from None
             return
 
@@ -178,14 +178,19 @@ class Server:
         return True
 
     def _forget_recycled_pid(self) -> None:
-        """Let the server start although the process id in its lock file now belongs to somebody else.
+        """Let the server start although the process id in its lock files is not a server's any more.
 
-        PostgreSQL takes its own, its parent's and its grandparent's id for leftovers (pg_ctl passes ours as
-        the last, in PG_GRANDPARENT_PID) and goes on to check that no session of the old server is alive.
+        It may be a stranger's by now, or that of a killed server that nobody has waited for. PostgreSQL takes
+        its own, its parent's and its grandparent's id for leftovers (pg_ctl passes ours as the last, in
+        PG_GRANDPARENT_PID) and goes on to check that no session of the old server is alive.
         """
         lock = self._lock()
         if lock and not self._is_postgres(int(lock[0])):
             (self.data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lock[1:]]) + "\n")
+        socket_lock = self.socket_folder / f".s.PGSQL.{self.port}.lock"
+        with suppress(OSError, ValueError, IndexError):
+            if not self._is_postgres(int(socket_lock.read_text().splitlines()[0])):
+                socket_lock.unlink()
 
     def _run(self, program: str, *arguments: str, data: Path | None = None) -> None:
         who = self._account
@@ -259,22 +264,18 @@ def _allow_passage(folder: Path, uid: int) -> None:
     The layout of the attribute is that of linux/posix_acl_xattr.h.
     """
     mode = folder.stat().st_mode
-    nobody = 0xFFFFFFFF
-    entries = [
-        (0x01, mode >> 6 & 7, nobody), (0x02, 1, uid), (0x04, mode >> 3 & 7, nobody),
-        (0x10, (mode >> 3 & 7) | 1, nobody), (0x20, mode & 7, nobody),
-    ]  # fmt: skip
-    name = "system.posix_acl_access"
+    name, nobody = "system.posix_acl_access", 0xFFFFFFFF
     try:
         if name in os.listxattr(folder):
             acl = os.getxattr(folder, name)
-            found = [struct.unpack_from("<HHI", acl, at) for at in range(4, len(acl), 8)]
-            if any(tag == 0x02 and who == uid and perm & 1 for tag, perm, who in found):
-                return
-            named = [entry for entry in found if entry[0] in {0x02, 0x08} and entry[2] != uid]
-            group = next(entry for entry in found if entry[0] == 0x04)
-            entries[1:3] = sorted([*named, (0x02, 1, uid), group], key=lambda entry: (entry[0], entry[2]))
-        os.setxattr(folder, name, struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries))
+            entries = {(tag, who): perm for tag, perm, who in struct.iter_unpack("<HHI", acl[4:])}
+        else:
+            entries = {(tag, nobody): mode >> shift & 7 for tag, shift in ((0x01, 6), (0x04, 3), (0x20, 0))}
+        mask = entries.get((0x10, nobody), mode >> 3 & 7)
+        passing = {**entries, (0x02, uid): 1, (0x10, nobody): mask | 1}
+        if passing != entries:
+            packed = (struct.pack("<HHI", tag, perm, who) for (tag, who), perm in sorted(passing.items()))
+            os.setxattr(folder, name, struct.pack("<I", 2) + b"".join(packed))
     except (OSError, AttributeError):
         folder.chmod(mode | stat.S_IXOTH)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PORT = "a port number from 1 to 65535"
@@ -23,7 +23,7 @@ _PARTS = ("database_hostname", "database_port", "database_name", "database_usern
 Port = Annotated[int, Field(ge=1, le=65535, description=_PORT)]
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """A setting is wrong or missing. The text has one line for each, and no secret."""
 
 
@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     )
     folkmoot_data_dir: Path = Field(Path(".data"), description="the folder of the embedded database")
     folkmoot_embedded_port: Port | None = Field(None, description=_PORT)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_uri(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_uri(value.get_secret_value())
+        return value
 
     @property
     def embedded(self) -> bool:

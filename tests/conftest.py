@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,3 +73,15 @@ def api(served: Api) -> Api:
     """The application, as shipped, on empty tables."""
     served.empty()
     return served
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A private empty folder for an embedded server.
+
+    Not ``tmp_path``: as root, every start of pytest closes the folder above it to the account that runs
+    PostgreSQL.
+    """
+    made = Path(tempfile.mkdtemp(prefix="folkmoot-test-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

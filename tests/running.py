@@ -1,0 +1,99 @@
+"""The ``folkmoot`` command as a process, for tests: started in a folder, waited for, stopped or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PROGRAM = Path(sys.executable).with_name("folkmoot")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """What a newcomer has exported: nothing of ours, but for what is passed."""
+    return {"PATH": f"{PROGRAM.parent}:{os.defpath}", "HOME": str(Path.home()), **settings}
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(PROGRAM), *arguments], cwd=folder, env=environment(**settings),
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+class Service:
+    """``folkmoot serve`` in a folder; ready once /readyz says so."""
+
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._output = (folder / f"serve-{self.port}").open("w+")
+        self.process = subprocess.Popen(
+            [str(PROGRAM), "serve", *arguments],
+            cwd=folder,
+            env=environment(**{"PORT": str(self.port), "WORKERS": "1", **settings}),
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            self.wait_until(200)
+        except BaseException:
+            self.kill()
+            self._output.close()
+            raise
+
+    def wait_until(self, status: int, path: str = "/readyz", *, seconds: float = 20) -> httpx.Response:
+        """Ask again until the service answers with this status."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                response = httpx.get(self.url + path, timeout=10)
+            except httpx.TransportError:
+                response = None
+            if response is not None and response.status_code == status:
+                return response
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                said = f"{response.status_code} {response.text}" if response else "no answer"
+                raise AssertionError(f"wanted {status}, got {said}\n{self.output()}")
+            time.sleep(0.02)
+
+    def output(self) -> str:
+        return Path(self._output.name).read_text()
+
+    def interrupt(self) -> int:
+        """Ctrl-C: the signal goes to the whole process group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """SIGKILL for the command and its workers; not for the database, which has a session of its own."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.interrupt()
+        self._output.close()
