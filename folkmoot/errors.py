@@ -233,6 +233,10 @@ SQLSTATES: dict[str, tuple[type[Problem], str | None]] = {
     "23503": (Conflict, "It refers to something that is not there (any more)."),
     "23505": (Conflict, "It exists already."),
     "23514": (Invalid, "A value breaks a rule of the database."),
+    # A connection is refused: the settings of the database or of the service are being changed.
+    "28": (Unavailable, None),
+    "3D000": (Unavailable, None),
+    "55000": (Unavailable, None),
     "25006": (Unavailable, "The database takes no writes now."),
     "40": (Unavailable, "Others changed the same thing at once."),
     "53": (Unavailable, "The database is at its limit."),

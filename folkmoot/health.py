@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from folkmoot import database, revisions
+from folkmoot.errors import Unavailable
 
 router = APIRouter(tags=["health"])
 _SECONDS = 5
@@ -23,13 +24,7 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz",
-    responses={
-        200: {"description": "The database is reachable and its schema fits this program"},
-        503: {
-            "description": "It cannot serve; the detail says why",
-            "content": {"application/problem+json": {}},
-        },
-    },
+    responses={200: {"description": "The database is reachable and its schema fits this program"}},
     response_class=Response,
 )
 async def readyz(request: Request) -> Response:
@@ -39,10 +34,9 @@ async def readyz(request: Request) -> Response:
     more: the program before a revision goes on serving while it is rolled out.
     """
     reason = await unready(request.app.state.pool)
-    if reason is None:
-        return _json({"status": "ok"})
-    problem = {"type": "about:blank", "title": "Service Unavailable", "status": 503, "detail": reason}
-    return _json(problem, status=503)
+    if reason is not None:
+        raise Unavailable(reason)
+    return _json({"status": "ok"})
 
 
 async def unready(pool: database.Pool) -> str | None:
@@ -68,8 +62,5 @@ async def unready(pool: database.Pool) -> str | None:
         return f"The database cannot be reached ({type(error).__name__})."
 
 
-def _json(content: dict[str, Any], *, status: int = 200) -> Response:
-    kind = "application/json" if status == 200 else "application/problem+json"
-    return Response(
-        msgspec.json.encode(content), status, media_type=kind, headers={"Cache-Control": "no-store"}
-    )
+def _json(content: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(content), 200, {"Cache-Control": "no-store"}, "application/json")
