@@ -48,7 +48,7 @@ def things(cluster18: Cluster) -> Iterator[str]:
 
 
 def with_client(
-    url: str, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]], **settings: Any
+    url: str, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]], **given: Any
 ) -> None:
     async def main() -> None:
         app = FastAPI()
