@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY, PhoneMetadata
 from pydantic import AfterValidator, Field
 
 
@@ -29,15 +31,36 @@ def _email(email: str) -> str:
         raise ValueError(f"Not an e-mail address: {error}") from None
 
 
+def _e164() -> str:
+    """Write the numbers that can exist as a pattern: each country code with the lengths that it has.
+
+    Possible, not assigned: which ranges are assigned changes more often than a library is updated.
+    """
+    codes: dict[tuple[int, ...], list[str]] = {}
+    for code, regions in COUNTRY_CODE_TO_REGION_CODE.items():
+        metadata = (
+            PhoneMetadata.metadata_for_nongeo_region(code)
+            if regions[0] == REGION_CODE_FOR_NON_GEO_ENTITY
+            else PhoneMetadata.metadata_for_region(regions[0])
+        )
+        if metadata.general_desc is not None:
+            codes.setdefault(metadata.general_desc.possible_length, []).append(str(code))
+    kinds = (
+        f"(?:{'|'.join(some)})(?:{'|'.join(f'[0-9]{{{length}}}' for length in lengths)})"
+        for lengths, some in codes.items()
+    )
+    return rf"^\+(?:{'|'.join(kinds)})$"
+
+
+_E164 = _e164()
+_possible = re.compile(_E164, re.ASCII).fullmatch
+
+
 def _phone_number(number: str) -> str:
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
-        parsed = None
-    # Possible, not valid: which ranges are assigned changes more often than a library is updated.
-    if parsed is None or not phonenumbers.is_possible_number(parsed):
+    if not _possible(number):
         raise ValueError("Not a phone number: write + and the country code first, as in +493012345678")
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    # A 0 that is only dialled within the country goes.
+    return phonenumbers.format_number(phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.E164)
 
 
 Email = Annotated[
@@ -47,5 +70,7 @@ Email = Annotated[
 ]
 #: E.164.
 PhoneNumber = Annotated[
-    str, AfterValidator(_phone_number), Field(pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+493012345678"])
+    str,
+    AfterValidator(_phone_number),
+    Field(json_schema_extra={"pattern": _E164}, examples=["+493012345678"]),
 ]

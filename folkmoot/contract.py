@@ -216,9 +216,7 @@ def _declare(operation: dict[str, Any]) -> None:
     kinds: list[type[Problem]] = [InternalError, Unavailable]
     body = operation.get("requestBody", {}).get("content", {})
     if body:
-        kinds += [MalformedRequest, BodyTooLarge]
-    if "application/json" in body:
-        kinds += [UnsupportedMediaType]
+        kinds += [MalformedRequest, BodyTooLarge, UnsupportedMediaType]
     if "application/json" in body or operation.get("parameters"):
         kinds += [Invalid]
     if "security" in operation:
