@@ -43,7 +43,7 @@ def _e164() -> str:
             if regions[0] == REGION_CODE_FOR_NON_GEO_ENTITY
             else PhoneMetadata.metadata_for_region(regions[0])
         )
-        if metadata.general_desc is not None:
+        if metadata is not None and metadata.general_desc is not None:
             codes.setdefault(metadata.general_desc.possible_length, []).append(str(code))
     kinds = (
         f"(?:{'|'.join(some)})(?:{'|'.join(f'[0-9]{{{length}}}' for length in lengths)})"
