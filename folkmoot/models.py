@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (SQLAlchemy reads the annotations)
 
-from sqlalchemy import TIMESTAMP, BigInteger, ForeignKey, Identity, Index, LargeBinary, String, text
+from sqlalchemy import (
+    TIMESTAMP,
+    BigInteger,
+    Computed,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    String,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -69,9 +81,57 @@ class Post(Base):
     published: Mapped[bool] = mapped_column(server_default=text("TRUE"))
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
 
+    #: How often the post was edited, plus one; kept by the database.
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    #: What search looks in; kept by the database.
+    document: Mapped[str | None] = mapped_column(TSVECTOR)
+
+    __table_args__ = (
+        Index("posts_published", "id", postgresql_where=text("published")),
+        Index("posts_owner", "owner_id", "published", "id"),
+        Index("posts_document", "document", postgresql_using="gin"),
+    )
+
+
+class PostRank(Base):
+    """What lists of posts are ordered by, one row a post; kept by the database, written by nobody else."""
+
+    __tablename__ = "post_ranks"
+
+    post_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("posts.id", ondelete="CASCADE", onupdate="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+    owner_id: Mapped[int] = mapped_column(BigInteger)
+    published: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+    votes: Mapped[int] = mapped_column(server_default=text("0"))
+    #: The transaction that last lowered the number of votes.
+    fell: Mapped[int | None] = mapped_column(BigInteger)
+    #: Ten times the votes weigh as much as being 12.5 hours younger.
+    hot: Mapped[float] = mapped_column(
+        Double,
+        Computed(
+            "log((GREATEST(votes, 1))::double precision)"
+            " + date_part('epoch', created_at AT TIME ZONE 'UTC') / 45000",
+            persisted=True,
+        ),
+    )
+
+    __table_args__ = (
+        Index("post_ranks_top", "votes", "post_id", postgresql_where=text("published")),
+        Index("post_ranks_hot", "hot", "post_id", postgresql_where=text("published")),
+        Index("post_ranks_owner_top", "owner_id", "published", "votes", "post_id"),
+        Index("post_ranks_owner_hot", "owner_id", "published", "hot", "post_id"),
+    )
+
 
 class Vote(Base):
     __tablename__ = "votes"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     post_id: Mapped[int] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+
+    __table_args__ = (Index("votes_post_id", "post_id"),)
