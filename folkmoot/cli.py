@@ -8,17 +8,25 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Annotated
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import psycopg
 import typer
 from alembic import command
+from argon2 import PasswordHasher
 from granian import Granian
 from granian.constants import Interfaces
 from psycopg.conninfo import make_conninfo
+from rich.console import Console
 
 from folkmoot import database, embedded, revisions
+from folkmoot import recount as recounting
+from folkmoot import seed as seeding
 from folkmoot.settings import Settings, SettingsError, load, signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 main = typer.Typer(
     help="A service in which people register, write posts and vote.",
@@ -83,6 +91,65 @@ def psql(context: typer.Context) -> None:
             arguments = [program, make_conninfo(**found), *context.args]
             status = subprocess.run(arguments, env=environment, check=False).returncode  # noqa: S603
     raise typer.Exit(status)
+
+
+@main.command()
+def seed(
+    *,
+    users: Annotated[int, typer.Option(help="How many people to make.")] = 2_000,
+    posts: Annotated[int, typer.Option(help="How many posts to make.")] = 10_000,
+    votes: Annotated[int, typer.Option(help="How many votes to make.")] = 100_000,
+    number: Annotated[int, typer.Option("--seed", help="The same number makes the same data.")] = 1,
+    password: Annotated[
+        str | None, typer.Option(help="What all of them log in with; without it nobody can.")
+    ] = None,
+) -> None:
+    """Add made-up people, posts and votes to the database."""
+    with database.explained():
+        try:
+            amounts = seeding.Amounts(users, posts, votes)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        settings = load()
+        with database.server(settings), _at_head(settings) as connection:
+            hashed = {"password_hash": PasswordHasher().hash(password)} if password else {}
+            seeding.seed(connection, amounts, number=number, console=Console(stderr=True), **hashed)
+            who = connection.execute("SELECT email FROM users ORDER BY id DESC LIMIT 1").fetchone()
+    if password and who:
+        typer.echo(f"Log in as {who[0]}, for one.")
+
+
+@main.command()
+def recount(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare only; exit status 1 if any differs.")
+    ] = False,
+) -> None:
+    """Compare the number of votes on each post with its votes, and repair it; people can vote meanwhile."""
+    with database.explained():
+        settings = load()
+        with database.server(settings), _at_head(settings) as connection:
+            wrong = recounting.recount(connection, repair=not check, console=Console(stderr=True))
+    for each in wrong:
+        typer.echo(f"post {each.post_id}: kept {each.kept}, counted {each.counted}")
+    if not wrong:
+        typer.echo("exact")
+    else:
+        typer.echo(
+            f"{len(wrong)} {'post differs' if len(wrong) == 1 else 'posts differ'}"
+            + ("" if check else ", repaired")
+        )
+    raise typer.Exit(1 if wrong and check else 0)
+
+
+@contextmanager
+def _at_head(settings: Settings) -> Iterator[psycopg.Connection]:
+    distance = _distance(settings)
+    if distance.missing or distance.unknown:
+        raise SettingsError(str(distance))
+    with psycopg.connect(make_conninfo(**database.conninfo(settings)), autocommit=True) as connection:
+        yield connection
 
 
 def _migrate(settings: Settings, revision: str) -> None:

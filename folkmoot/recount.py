@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 #: How many posts are counted in one statement, and locked in one transaction where they are repaired.
 _BATCH = 500
 
-# One statement is one snapshot, and whoever changes a vote changes the number in the same transaction: so this
-# compares exactly, without a lock.
+# One statement is one snapshot, and whoever changes a vote changes the number in the same transaction: so
+# this compares exactly, without a lock.
 _COMPARE = """
     SELECT p.id, r.votes, coalesce(v.n, 0)
       FROM (SELECT id FROM posts WHERE id > %(after)s ORDER BY id LIMIT %(batch)s) AS p

@@ -24,16 +24,43 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from rich.console import Console
 
-_FIRST = "Ada Amir Ana Bjorn Chidi Chloe Dana Emeka Eva Farid Greta Hana Ines Ivan Joao Kaya Lars Leila Mei Nils Noor Olga Pilar Quinn Ravi Rosa Sami Tove Uma Vera Wen Yara Zoe".split()  # noqa: E501, SIM905
-_LAST = "Abara Berg Castro Dahl Eriksen Fischer Garcia Haddad Ito Jansen Khan Lindqvist Moreau Novak Okafor Petrov Quist Rossi Sato Tanaka Ueda Vogel Weber Xu Young Zhang".split()  # noqa: E501, SIM905
-_NOUNS = "bench bridge budget bus calendar choir clinic corner crossing field fence festival fountain garden hall harbour hill kitchen lamp library market meadow meeting museum orchard park path playground pool proposal queue recycling river roof school shed sign square station street survey theatre timetable train tree vote well workshop".split()  # noqa: E501, SIM905
-_VERBS = "build buy change clean close fix keep light map mend move open paint plan plant protect rebuild rename repair replace save share start test widen".split()  # noqa: E501, SIM905
-_ADJECTIVES = "accessible big broken bright busy cheap closed common dark empty green late loud main muddy narrow new northern old open public quiet safe shared slow small southern steep wet wide wooden".split()  # noqa: E501, SIM905
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_FIRST = _words("""
+    Ada Amir Ana Bjorn Chidi Chloe Dana Emeka Eva Farid Greta Hana Ines Ivan Joao Kaya Lars Leila
+    Mei Nils Noor Olga Pilar Quinn Ravi Rosa Sami Tove Uma Vera Wen Yara Zoe
+""")
+_LAST = _words("""
+    Abara Berg Castro Dahl Eriksen Fischer Garcia Haddad Ito Jansen Khan Lindqvist Moreau Novak
+    Okafor Petrov Quist Rossi Sato Tanaka Ueda Vogel Weber Xu Young Zhang
+""")
+_NOUNS = _words("""
+    bench bridge budget bus calendar choir clinic corner crossing field fence festival fountain
+    garden hall harbour hill kitchen lamp library market meadow meeting museum orchard park path
+    playground pool proposal queue recycling river roof school shed sign square station street
+    survey theatre timetable train tree vote well workshop
+""")
+_VERBS = _words("""
+    build buy change clean close fix keep light map mend move open paint plan plant protect rebuild
+    rename repair replace save share start test widen
+""")
+_ADJECTIVES = _words("""
+    accessible big broken bright busy cheap closed common dark empty green late loud main muddy
+    narrow new northern old open public quiet safe shared slow small southern steep wet wide wooden
+""")
 _TITLES = (
-    "Let us {verb} the {adjective} {noun}", "Who could {verb} the {noun}?", "The {noun} by the {place} {noun2}",
-    "A {adjective} {noun} for {place}", "Why is the {noun} so {adjective}?", "{place}: {verb} the {noun} first",
-    "Minutes of the {noun} meeting", "How we {verb} a {noun} in {place}",
-)  # fmt: skip
+    "Let us {verb} the {adjective} {noun}",
+    "Who could {verb} the {noun}?",
+    "The {noun} by the {place} {noun2}",
+    "A {adjective} {noun} for {place}",
+    "Why is the {noun} so {adjective}?",
+    "{place}: {verb} the {noun} first",
+    "Minutes of the {noun} meeting",
+    "How we {verb} a {noun} in {place}",
+)
 _SENTENCES = (
     "The {noun} near the {noun2} has been {adjective} for months.",
     "Last week somebody asked whether we should {verb} the {noun} before the {noun2}.",
@@ -46,9 +73,11 @@ _SENTENCES = (
     "Could the council {verb} a {noun} there and {verb2} the {noun2} afterwards?",
     "We tried to {verb} it in spring, but the {noun} was too {adjective}.",
 )
-_SYLLABLES = (
-    "bar bel bro cas dor dun eld fal fen gar hol kel lin mar mor nor ost pel ras sel tor ul ven wick".split()
-)  # noqa: E501, SIM905
+_SYLLABLES = _words("""
+    bar bel bro cas dor dun eld fal fen gar hol kel lin mar mor nor ost pel ras sel tor ul ven wick
+""")
+_USER_COLUMNS: LiteralString = "id, email, password, created_at, display_name"
+_POST_COLUMNS: LiteralString = "id, title, content, published, created_at, owner_id"
 #: How many votes go into one COPY, and with it into one run of what counts them.
 _CHUNK = 100_000
 
@@ -89,31 +118,31 @@ def seed(
     """
     random = Random(number)  # noqa: S311 - to be repeatable
     columns = (TextColumn("{task.description:>5}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        with connection.transaction():
-            connection.execute("LOCK TABLE users, posts, votes IN SHARE ROW EXCLUSIVE MODE")
-            first_user = _reserve(connection, "users", amounts.users)
-            first_post = _reserve(connection, "posts", amounts.posts)
-            people = _people(random, first_user, amounts.users, password_hash)
-            _copy(
-                connection,
-                progress,
-                "users",
-                "id, email, password, created_at, display_name",
-                people,
-                amounts.users,
-            )  # noqa: E501
-            posts = _posts(random, first_post, amounts.posts, first_user, amounts.users)
-            _copy(
-                connection,
-                progress,
-                "posts",
-                "id, title, content, published, created_at, owner_id",
-                posts,
-                amounts.posts,
-            )  # noqa: E501
-            votes = _votes(random, amounts, first_user, first_post)
-            _copy(connection, progress, "votes", "user_id, post_id", votes, amounts.votes)
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=console) as progress, connection.transaction():
+        connection.execute("LOCK TABLE users, posts, votes IN SHARE ROW EXCLUSIVE MODE")
+        first_user = _reserve(connection, "users", amounts.users)
+        first_post = _reserve(connection, "posts", amounts.posts)
+        people = _people(random, first_user, amounts.users, password_hash)
+        _copy(
+            connection,
+            progress,
+            "users",
+            "id, email, password, created_at, display_name",
+            people,
+            amounts.users,
+        )
+        posts = _posts(random, first_post, amounts.posts, first_user, amounts.users)
+        _copy(
+            connection,
+            progress,
+            "posts",
+            "id, title, content, published, created_at, owner_id",
+            posts,
+            amounts.posts,
+        )
+        votes = _votes(random, amounts, first_user, first_post)
+        _copy(connection, progress, "votes", "user_id, post_id", votes, amounts.votes)
     connection.execute("VACUUM (ANALYZE) users, posts, post_ranks, votes")
 
 

@@ -38,7 +38,8 @@ def connection(url: str) -> Iterator[psycopg.Connection]:
 
 def _populate(connection: psycopg.Connection) -> None:
     connection.execute(
-        "INSERT INTO users (id, email, password) SELECT i, i || '@example.org', '!' FROM generate_series(1, 100) i"
+        "INSERT INTO users (id, email, password) "
+        "SELECT i, i || '@example.org', '!' FROM generate_series(1, 100) i"
     )
     connection.execute(
         "INSERT INTO posts (id, title, content, owner_id) SELECT i, 't', 'c', 1 FROM generate_series(1, 10) i"
@@ -73,7 +74,8 @@ def test_a_rank_follows_its_post(connection: psycopg.Connection) -> None:
     connection.execute("UPDATE posts SET published = FALSE, owner_id = 2, created_at = 'epoch' WHERE id = 3")
     connection.execute("UPDATE posts SET id = 33 WHERE id = 4")
     row = connection.execute(
-        "SELECT owner_id, published, extract(epoch FROM created_at)::int, hot FROM post_ranks WHERE post_id = 3"
+        "SELECT owner_id, published, extract(epoch FROM created_at)::int, hot "
+        "FROM post_ranks WHERE post_id = 3"
     ).fetchone()
     assert row == (2, False, 0, 0.0)
     assert connection.execute("SELECT FROM post_ranks WHERE post_id = 33").fetchone() is not None
@@ -125,7 +127,8 @@ def test_many_votes_changed_at_once_in_any_order_do_not_deadlock(
         for _ in range(15):
             posts = random.sample(range(1, 11), 6)
             connection.execute(
-                "INSERT INTO votes (user_id, post_id) SELECT %s, p FROM unnest(%s::int[]) p", (n + 2, posts)
+                "INSERT INTO votes (user_id, post_id) SELECT %s, p FROM unnest(%s::int[]) p",
+                (n + 2, posts),
             )
             connection.execute("DELETE FROM votes WHERE user_id = %s", (n + 2,))
             connection.execute(
@@ -146,7 +149,8 @@ def test_voters_are_deleted_and_numbers_recounted_while_others_vote(
     url: str, connection: psycopg.Connection
 ) -> None:
     connection.execute(
-        "INSERT INTO votes (user_id, post_id) SELECT u, p FROM generate_series(2, 60) u, generate_series(1, 10) p"
+        "INSERT INTO votes (user_id, post_id) "
+        "SELECT u, p FROM generate_series(2, 60) u, generate_series(1, 10) p"
     )
     connection.execute("UPDATE post_ranks SET votes = 0")
 

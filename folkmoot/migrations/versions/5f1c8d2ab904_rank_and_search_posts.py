@@ -46,8 +46,8 @@ DESCRIBED = """
 CREATE TRIGGER posts_described BEFORE INSERT OR UPDATE OF title, content, published, owner_id ON posts
 FOR EACH ROW EXECUTE FUNCTION describe_post()
 """
-# Any UPDATE ranks a post that is older than post_ranks: so the fill of the documents ranks all of them. Rows are
-# locked in the order of their ids.
+# Any UPDATE ranks a post that is older than post_ranks: so the fill of the documents ranks all of them. Rows
+# are locked in the order of their ids.
 RANK = """
 CREATE FUNCTION rank_posts() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -114,5 +114,10 @@ def downgrade() -> None:
     op.drop_column("posts", "document")
     op.drop_column("posts", "version")
     op.drop_table("post_ranks")
-    for function in ("rank_posts()", "describe_post()", "post_document(text, text)", "post_search_language()"):
+    for function in (
+        "rank_posts()",
+        "describe_post()",
+        "post_document(text, text)",
+        "post_search_language()",
+    ):
         op.execute(f"DROP FUNCTION {function}")

@@ -64,7 +64,8 @@ KEPT = (
 )
 # Two statements, because the second has to see what those committed for whom the first waited.
 COUNT = """
-CREATE FUNCTION count_votes(counted bigint) RETURNS integer LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+CREATE FUNCTION count_votes(counted bigint) RETURNS integer LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM FROM post_ranks WHERE post_id = counted FOR NO KEY UPDATE;
     RETURN (SELECT count(*) FROM votes WHERE post_id = counted);
