@@ -3,8 +3,8 @@
 from logging.config import fileConfig
 
 from alembic import context
-from sqlalchemy import create_engine, pool
 
+import lockstep
 from folkmoot import database, models
 from folkmoot.settings import load
 
@@ -13,19 +13,9 @@ if context.config.config_file_name:
 
 with database.explained():
     settings = load()
-    if context.is_offline_mode():
-        context.configure(dialect_name="postgresql", literal_binds=True)
-        with context.begin_transaction():
-            context.run_migrations()
-    else:
-        with database.server(settings):
-            engine = create_engine(database.sqlalchemy_url(settings), poolclass=pool.NullPool)
-            with engine.connect() as connection:
-                context.configure(
-                    connection=connection,
-                    target_metadata=models.Base.metadata,
-                    compare_server_default=True,
-                    transaction_per_migration=True,
-                )
-                with context.begin_transaction():
-                    context.run_migrations()
+    with database.server(settings):
+        lockstep.run(
+            url=database.sqlalchemy_url(settings),
+            target_metadata=models.Base.metadata,
+            compare_server_default=True,
+        )

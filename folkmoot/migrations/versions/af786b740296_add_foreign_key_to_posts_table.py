@@ -25,8 +25,10 @@ def upgrade() -> None:
         f"INSERT INTO users (email, password) SELECT '{EMAIL}', '{PASSWORD}' "
         "WHERE EXISTS (SELECT FROM posts WHERE owner_id IS NULL) ON CONFLICT (email) DO NOTHING"
     )
-    op.execute(
-        f"UPDATE posts SET owner_id = (SELECT id FROM users WHERE email = '{EMAIL}') WHERE owner_id IS NULL"
+    op.backfill(  # type: ignore[attr-defined]  # an operation of Lockstep's
+        "posts",
+        {"owner_id": sa.text(f"(SELECT id FROM users WHERE email = '{EMAIL}')")},
+        where="owner_id IS NULL",
     )
     op.alter_column("posts", "owner_id", nullable=False)
     op.create_foreign_key(
