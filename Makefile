@@ -38,6 +38,10 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -k test_the_models_say_what_the_migrations_build
 
+.PHONY: docs
+docs: .venv/installed  ## Write the outputs in docs/walkthrough.md anew
+	@$(BIN)/python -m tests.test_walkthrough
+
 .PHONY: lock
 lock: .venv/installed  ## Pin every dependency anew (needs the network)
 	@$(PIP) install uv

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
 import typer
@@ -23,10 +25,15 @@ from rich.console import Console
 from folkmoot import database, embedded, revisions
 from folkmoot import recount as recounting
 from folkmoot import seed as seeding
+from folkmoot.app import create_app
 from folkmoot.settings import Settings, SettingsError, load, signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+
+    from fastapi import FastAPI
+
+_STOPS = {signal.SIGINT, signal.SIGTERM}
 
 main = typer.Typer(
     help="A service in which people register, write posts and vote.",
@@ -182,8 +189,9 @@ def _check_port(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOPS))
     server = Granian(
-        "folkmoot.app:create_app",
+        "folkmoot.cli:worker",
         address=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -191,11 +199,33 @@ def _serve(settings: Settings) -> None:
         factory=True,
         websockets=False,
         respawn_failed_workers=True,
+        workers_kill_timeout=10,
         log_level=settings.log_level,  # type: ignore[arg-type]
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     server.on_startup(lambda: typer.echo(f"Folkmoot listens on http://{host}:{settings.port} (API: /docs)"))
     server.serve()
+
+
+def worker() -> FastAPI:
+    """The application of one worker process.
+
+    Granian loses a signal that comes before a worker serves, and then waits for that worker: such a signal
+    is held back until it serves.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    app = create_app()
+    lifespan = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def then_listen(app: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(app) as state:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
+            yield state
+
+    app.router.lifespan_context = then_listen
+    return app
 
 
 def _keep_alive(server: embedded.Server, settings: Settings) -> None:

@@ -132,7 +132,11 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
         for step in original(rev, migration_context):
             if isinstance(step, RevisionStep):
-                step.migration_fn = functools.partial(migrator.migrate, step, step.migration_fn)
+                revision = step.migration_fn
+                # Alembic logs a step by its function's name.
+                step.migration_fn = functools.update_wrapper(
+                    functools.partial(migrator.migrate, step, revision), revision
+                )
             yield step
 
     hooks = configure.get("on_version_apply", ())

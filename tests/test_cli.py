@@ -23,7 +23,7 @@ def external(cluster18: Cluster) -> dict[str, str]:
 
 
 def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Path) -> None:
-    with Service(folder) as service:
+    with Service(folder, WORKERS="2") as service:
         assert service.wait_until(200, "/healthz").headers["content-type"] == "application/json"
         again = run(folder, "serve", PORT=str(service.port))
         assert again.returncode == 2
@@ -44,6 +44,12 @@ def test_after_a_kill_the_next_start_serves_what_was_acknowledged(folder: Path) 
         service.kill()
     with Service(folder):
         assert run(folder, "psql", "--", "-Atc", "SELECT count(*) FROM users").stdout == "1\n"
+
+
+def test_ctrl_c_while_workers_are_still_starting_stops_them_all(folder: Path) -> None:
+    with Service(folder, WORKERS="4") as service:  # answers as soon as one of them does
+        assert service.interrupt() == 0
+    assert "refused to gracefully stop" not in service.output()
 
 
 def test_another_database_is_migrated_only_when_told(folder: Path, external: dict[str, str]) -> None:
