@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 SCHEMA = "lockstep"
 
-_CREATE = """
-CREATE SCHEMA IF NOT EXISTS lockstep;
+_CREATE_SCHEMA = """
+CREATE SCHEMA lockstep;
 COMMENT ON SCHEMA lockstep IS 'Lockstep: revisions under way';
+"""
+
+_CREATE = """
 CREATE TABLE IF NOT EXISTS lockstep.revision (
     version_table text PRIMARY KEY,
     revision text NOT NULL,
@@ -84,12 +87,14 @@ class Ledger:
         """Create Lockstep's schema where it is missing. Needs CREATE on the database, once."""
         if self.exists(connection):
             return
+        user, database = catalog.rows(connection, "SELECT current_user, current_database()")[0]
+        # Even with IF NOT EXISTS it would need a privilege that is not needed where the schema is given.
+        missing = catalog.scalar(connection, "SELECT to_regnamespace('lockstep') IS NULL")
         try:
-            execute(connection, _CREATE)
+            execute(connection, (_CREATE_SCHEMA if missing else "") + _CREATE)
         except Exception as error:
             if sqlstate(error) != "42501":
                 raise
-            user, database = catalog.rows(connection, "SELECT current_user, current_database()")[0]
             raise LockstepError(
                 f"Lockstep keeps its ledger in a schema named {SCHEMA}, which {user} may not create: "
                 f"GRANT CREATE ON DATABASE {catalog.quote(database)} TO {catalog.quote(user)}, "

@@ -42,6 +42,8 @@ import lockstep
 
 revision = {revision!r}
 down_revision = {down!r}
+branch_labels = None
+depends_on = None
 
 
 def upgrade():
@@ -63,13 +65,16 @@ class Project:
         (folder / "versions").mkdir(parents=True)
         (folder / "env.py").write_text(_ENV)
 
-    def revision(self, upgrade: str, downgrade: str = "pass") -> str:
+    def revision(
+        self, upgrade: str, downgrade: str = "pass", *, down: str | tuple[str, ...] | None = None
+    ) -> str:
+        """Write a revision file, after the last one unless ``down`` says after which; return its name."""
         self.count += 1
         name = f"r{self.count}"
         (self.folder / "versions" / f"{name}.py").write_text(
             _REVISION.format(
                 revision=name,
-                down=f"r{self.count - 1}" if self.count > 1 else None,
+                down=down or (f"r{self.count - 1}" if self.count > 1 else None),
                 upgrade=textwrap.indent(textwrap.dedent(upgrade).strip() or "pass", "    "),
                 downgrade=textwrap.indent(textwrap.dedent(downgrade).strip() or "pass", "    "),
             )
@@ -89,6 +94,13 @@ class Project:
 
     def downgrade(self, to: str, url: str | None = None, *, plain: bool = False, **run: object) -> None:
         command.downgrade(self.config(url, plain=plain, **run), to)
+
+    def current(self) -> str:
+        """What ``alembic current`` prints."""
+        config = self.config()
+        command.current(config)
+        assert isinstance(config.stdout, io.StringIO)
+        return config.stdout.getvalue().strip()
 
     def sql(self, to: str = "head", *, plain: bool = False) -> str:
         """What ``alembic upgrade --sql`` writes."""
