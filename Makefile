@@ -31,6 +31,10 @@ test: .venv/installed  ## Run the tests on real PostgreSQL servers
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
 	@$(BIN)/python -m pytest -m prove
 
+.PHONY: fuzz
+fuzz: .venv/installed  ## Fuzz every route with every check of schemathesis, for some minutes
+	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q -k test_schemathesis
+
 .PHONY: check
 check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/ruff check .

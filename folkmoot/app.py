@@ -24,6 +24,8 @@ from folkmoot.settings import Settings, load, signing_key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from argon2 import PasswordHasher
+
 _DESCRIPTION = """\
 People register, write posts and vote.
 
@@ -56,8 +58,8 @@ async def explain(kind: str) -> Any:
     )
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; without settings, those of the environment.
+def create_app(settings: Settings | None = None, hasher: PasswordHasher | None = None) -> FastAPI:
+    """The ASGI application; without settings, those of the environment; `hasher` is for tests in a hurry.
 
     Raises SettingsError where a setting is wrong or missing.
     """
@@ -69,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         with database.server(settings):
             async with await database.open_pool(settings) as pool:
                 app.state.pool = pool
-                app.state.passwords = passwords = Passwords()
+                app.state.passwords = passwords = Passwords(hasher)
                 yield
                 passwords.close()
 

@@ -58,11 +58,11 @@ class Body(BaseModel):
 #: PostgreSQL's text holds every character but NUL.
 NO_NUL = r"^[^\x00]*$"
 
-#: The id in a path.
-Id = Annotated[int, BeforeValidator(_decimal), Path(ge=1, le=MAX_ID, examples=[1])]
+#: The id in a path. (The bounds come before the validator, or they are missing from the schema.)
+Id = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1]), BeforeValidator(_decimal)]
 #: How many items a page has.
 Limit = Annotated[
-    int, BeforeValidator(_decimal), Query(ge=1, le=MAX_LIMIT, description="How many items a page has.")
+    int, Query(ge=1, le=MAX_LIMIT, description="How many items a page has."), BeforeValidator(_decimal)
 ]
 #: Where a page begins.
 Cursor = Annotated[

@@ -315,7 +315,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         allowed = allowed_methods(request.app.routes, request.scope["path"])
         return respond(MethodNotAllowed(headers={"Allow": allowed}))
     if error.status_code == 400:
-        return respond(MalformedRequest(f"{error.detail}."))
+        return respond(MalformedRequest(f"{error.detail.rstrip(chr(46))}."))
     return respond(from_exception(error))
 
 

@@ -15,7 +15,6 @@ from anyio.from_thread import start_blocking_portal
 from argon2 import PasswordHasher
 
 from folkmoot.app import create_app
-from folkmoot.passwords import Passwords
 from folkmoot.settings import load
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class Api:
         self.cluster = cluster
         self.database = database
         options = {"secret_key": SECRET, "trusted_proxies": "testclient", "log_level": "warning", **settings}
-        self.application = create_app(load(database_url=cluster.url(database), **options))
+        self.application = create_app(load(database_url=cluster.url(database), **options), CHEAP)
         transport = httpx.ASGITransport(self.application, client=("testclient", 1))
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
         self._open = ExitStack()
@@ -62,8 +61,6 @@ class Api:
         self._portal = self._open.enter_context(start_blocking_portal())
         lifespan = self.application.router.lifespan_context(self.application)
         self._open.enter_context(self._portal.wrap_async_context_manager(lifespan))
-        self.application.state.passwords.close()
-        self.application.state.passwords = Passwords(CHEAP)
         return self
 
     def __exit__(self, *_: object) -> None:
