@@ -43,7 +43,7 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/python -m pytest -q -k test_the_models_say_what_the_migrations_build
 
 .PHONY: docs
-docs: .venv/installed  ## Write the outputs in docs/walkthrough.md anew
+docs: .venv/installed  ## Write the outputs shown in the documents anew
 	@$(BIN)/python -m tests.test_walkthrough
 
 .PHONY: lock

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -148,3 +149,9 @@ def test_every_command_says_what_is_wrong_and_exits_with_2(arguments: list[str],
     ]
     assert "hunter2" not in done.stderr
     assert done.stdout == ""
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    documented = re.findall(r"^\| `([A-Z_]+)`", text, re.MULTILINE)
+    assert sorted(documented) == sorted(field.upper() for field in Settings.model_fields)

@@ -1,4 +1,7 @@
-"""docs/walkthrough.md, run command by command; run as a module it writes the outputs anew."""
+"""The documents whose commands are run: what they show is what was printed.
+
+Run as a module, this writes the outputs anew.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+import pytest
 
 from tests.running import PROGRAM, environment, free_port
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "walkthrough.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "walkthrough.md"]
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "~end of output~"
 #: What differs from run to run, and what is shown for it.
@@ -56,7 +60,7 @@ class Terminal:
         self._shell.communicate()
 
     def run(self, command: str) -> str:
-        if command == "folkmoot serve":
+        if command in {"folkmoot serve", "make run"}:
             return self._serve()
         assert self._shell.stdin
         assert self._shell.stdout
@@ -104,11 +108,13 @@ def rerun(text: str) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_the_walkthrough_shows_what_its_commands_print() -> None:
-    text = DOCUMENT.read_text()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_a_document_shows_what_its_commands_print(document: Path) -> None:
+    text = document.read_text()
     assert "Traceback" not in text
     assert rerun(text) == text, "if the change is meant, run: make docs"
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(rerun(DOCUMENT.read_text()))
+    for each in DOCUMENTS:
+        each.write_text(rerun(each.read_text()))
