@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from folkmoot import accounts, contract, database, health, login, logs, sessions
+from folkmoot import accounts, contract, database, feeds, health, login, logs, posts, sessions, votes
 from folkmoot.contract import Cursors, answers
 from folkmoot.edge import Edge
 from folkmoot.errors import KINDS, TYPE_PATH, NotFound, on_http_exception, on_validation
@@ -87,7 +87,16 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     app.state.settings = settings
     app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes))
     app.state.cursors = Cursors(secret)
-    for router in (accounts.router, login.router, sessions.router, health.router, errors_router):
+    for router in (
+        feeds.router,
+        posts.router,
+        votes.router,
+        accounts.router,
+        login.router,
+        sessions.router,
+        health.router,
+        errors_router,
+    ):
         # The routes themselves: an included router would be matched twice on every request.
         app.router.routes.extend(router.routes)
     app.add_middleware(Edge, routes=app.router.routes)
@@ -105,7 +114,9 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = contract.openapi(app, optional_login=sessions.reader)
+            app.openapi_schema = contract.openapi(
+                app, optional_logins=(sessions.reader, sessions.reading_claimant)
+            )
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import Path, Query
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from folkmoot.errors import (
     MEDIA_TYPE,
@@ -29,7 +29,7 @@ from folkmoot.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from fastapi import FastAPI
     from fastapi.dependencies.models import Dependant
@@ -58,6 +58,8 @@ class Body(BaseModel):
 #: PostgreSQL's text holds every character but NUL.
 NO_NUL = r"^[^\x00]*$"
 
+#: The id of somebody or something in a query.
+Reference = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_decimal)]
 #: The id in a path. (The bounds come before the validator, or they are missing from the schema.)
 Id = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1]), BeforeValidator(_decimal)]
 #: How many items a page has.
@@ -181,10 +183,10 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def openapi(app: FastAPI, optional_login: Callable[..., Any]) -> dict[str, Any]:
+def openapi(app: FastAPI, optional_logins: Container[Callable[..., Any]]) -> dict[str, Any]:
     """Write the OpenAPI document: FastAPI's, with every status that a route can answer.
 
-    `optional_login` is the dependency of routes that anybody may read unless PUBLIC_READ is off.
+    `optional_logins` are the dependencies of routes that anybody may read unless PUBLIC_READ is off.
     """
     document = get_openapi(
         title=app.title,
@@ -206,7 +208,7 @@ def openapi(app: FastAPI, optional_login: Callable[..., Any]) -> dict[str, Any]:
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
             _declare(operation)
-            if public and any(call is optional_login for call in _calls(route.dependant)):
+            if public and any(call in optional_logins for call in _calls(route.dependant)):
                 operation["security"].append({})
     return document
 

@@ -111,9 +111,10 @@ def claimed(request: Request) -> Caller | None:
 
 #: Whether session $1 of person $2 lives, as a condition for other queries: one look-up by primary key.
 ALIVE = "EXISTS (SELECT FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > now())"
-# A session's last use is written down every five minutes at most.
-_LOOK_UP = """
-    SELECT last_used_at < now() - interval '5 minutes' FROM sessions
+#: Whether a session's last use is noted, which is done every five minutes at most. Where it is not: `alive`.
+NOTED = "last_used_at >= now() - interval '5 minutes'"
+_LOOK_UP = f"""
+    SELECT NOT {NOTED} FROM sessions
      WHERE id = $1 AND user_id = $2 AND expires_at > now()
 """
 # A concurrent request of the same session may be noting it already: nobody waits for that.
@@ -175,14 +176,22 @@ class _Claimant(_Login):
         return caller
 
 
+class _ReadingClaimant(_Login):
+    async def __call__(self, request: Request) -> Caller | None:
+        return readable(request)
+
+
 member = _Member()
 reader = _Reader()
+reading_claimant = _ReadingClaimant()
 #: Somebody who is logged in; others get a 401.
 Member = Annotated[Caller, Depends(member)]
 #: Somebody whose token is signed by us, for routes that must not hold a connection yet: they ask `alive`.
 Claimant = Annotated[Caller, Depends(_Claimant())]
 #: Whoever asks: None is anonymous, and gets a 401 where PUBLIC_READ is off.
 Reader = Annotated[Caller | None, Depends(reader)]
+#: As Reader, but with no more than a signature checked, as with Claimant.
+ReadingClaimant = Annotated[Caller | None, Depends(reading_claimant)]
 
 
 _OPEN = """
