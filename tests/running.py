@@ -75,6 +75,13 @@ class Service:
                 raise AssertionError(f"wanted {status}, got {said}\n{self.output()}")
             time.sleep(0.02)
 
+    def wait_for_line(self, text: str, *, times: int = 1, seconds: float = 20) -> None:
+        """Wait until the service has said this so many times."""
+        deadline = time.monotonic() + seconds
+        while self.output().count(text) < times:
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.02)
+
     def output(self) -> str:
         return Path(self._output.name).read_text()
 

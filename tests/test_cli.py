@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +53,19 @@ def test_ctrl_c_while_workers_are_still_starting_stops_them_all(folder: Path) ->
     with Service(folder, WORKERS="4") as service:  # answers as soon as one of them does
         assert service.interrupt() == 0
     assert "refused to gracefully stop" not in service.output()
+
+
+def test_a_killed_worker_and_a_killed_database_are_replaced(folder: Path) -> None:
+    with Service(folder) as service:
+        (worker,) = re.findall(r"Spawning worker-1 with PID: (\d+)", service.output())
+        os.kill(int(worker), signal.SIGKILL)
+        service.wait_for_line("Started worker-1", times=2)
+        service.wait_until(200)
+
+        lock = folder / ".data" / "postgresql-18" / "data" / "postmaster.pid"
+        os.kill(int(lock.read_text().splitlines()[0]), signal.SIGKILL)
+        service.wait_for_line("PostgreSQL had stopped and was started again")
+        service.wait_until(200)
 
 
 def test_another_database_is_migrated_only_when_told(folder: Path, external: dict[str, str]) -> None:
