@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from contextlib import contextmanager, suppress
+from logging.config import fileConfig
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,6 +25,7 @@ from lockstep.steps import Pace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -61,6 +63,7 @@ def run(
     Holds a session advisory lock while it upgrades, downgrades or stamps: one migrator at a time; the others
     wait. Commits after every step. Raises LockstepError, which Alembic prints as one line.
     """
+    _configure_logging(context.config)
     connection = connection if connection is not None else context.config.attributes.get("connection")
     if url is None and connection is None:
         url = context.config.get_main_option("sqlalchemy.url")
@@ -83,6 +86,23 @@ def run(
                 context.run_migrations()
             return
         _run_online(connected, migrator, configure)
+
+
+def _configure_logging(config: Config) -> None:
+    """Let the alembic command show what goes on, by its ini file or else plainly; not where a program runs
+    Alembic itself or has set up logging.
+    """
+    logger = logging.getLogger("alembic")
+    handlers = [*logging.getLogger().handlers, *logger.handlers]
+    if config.cmd_opts is None or not all(isinstance(h, logging.NullHandler) for h in handlers):
+        return
+    if config.file_config.has_section("loggers") and config.config_file_name:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)-5.5s [%(name)s] %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _hide_own_schema(configure: dict[str, Any]) -> None:

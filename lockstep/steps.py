@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import catalog
+from lockstep.errors import LockstepError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,7 +149,7 @@ def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]
     """Run ``work`` in a transaction of its own that waits for locks no longer than ``pace.lock_timeout``.
 
     It is tried again, holding nothing in between, until it gets through or ``pace.give_up_after`` is over
-    (then the last DBAPIError is raised). Who holds the locks is logged as soon as it has to try again.
+    (then LockstepError is raised). Who holds the locks is logged as soon as it has to try again.
     """
     started = time.monotonic()
     attempt = 0
@@ -169,7 +170,7 @@ def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]
                 raise
             waited = time.monotonic() - started
             if pace.give_up_after is not None and waited > pace.give_up_after:
-                raise
+                raise LockstepError(f"{says}: gave up after {waited:.1f} s: its locks are taken") from error
         if attempt == 0:
             log.info("%s: the locks are taken; trying again until they are free", says)
         attempt += 1
