@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help
 help:  ## Show this list
-	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 .venv: .venv/installed  ## Build the environment from requirements.lock
 
@@ -45,6 +45,10 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 .PHONY: docs
 docs: .venv/installed  ## Write the outputs shown in the documents anew
 	@$(BIN)/python -m tests.test_walkthrough
+
+.PHONY: bench-online
+bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by Lockstep (ten minutes)
+	@$(BIN)/python -m benchmarks.online --write
 
 .PHONY: lock
 lock: .venv/installed  ## Pin every dependency anew (needs the network)
