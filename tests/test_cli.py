@@ -124,6 +124,6 @@ def test_readiness_says_why_it_cannot_serve(folder: Path, external: dict[str, st
         service.wait_until(200)
         sql("ALTER TABLE posts ADD COLUMN newer text NOT NULL")
         assert "requires posts.newer" in service.wait_until(503).json()["detail"]
-        sql("ALTER TABLE posts DROP COLUMN newer, DROP COLUMN title")
+        sql("ALTER TABLE posts DROP COLUMN newer, DROP COLUMN title CASCADE")
         assert "lacks posts.title" in service.wait_until(503).json()["detail"]
         service.wait_until(200, "/healthz")
