@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,81 +26,108 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("alembic.lockstep")
 
-#: Passes over the table before it is given up: rows that match again as soon as they were changed never end.
-_MOST_PASSES = 50
-
 
 def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
-    """Run ``UPDATE … WHERE predicate`` over a table in batches until no row matches.
+    """Run ``UPDATE … WHERE predicate`` over a table, its partitions and its children in batches until no row
+    matches.
 
     A batch is a range of pages, in the order in which the table lies on disk, sized so that it takes
     ``pace.batch_time`` seconds. It locks the rows that it changes for that long. A row that somebody else
     has locked is left for the next pass. Commits each batch, without waiting for the disk: a batch that a
     crash loses still matches the predicate and is done again.
+
+    Raises LockstepError, naming one, where rows match again after they were changed: it would never end.
     """
     todo = step.fill
     if todo is None:
         raise LockstepError(f"{step.says}: nothing to fill")
     with _lag_watched(connection, pace) as breathe:
-        for number in range(_MOST_PASSES):
-            _one_pass(connection, pace, todo, name, breathe)
-            if not catalog.scalar(
-                connection, f"SELECT EXISTS (SELECT FROM {todo.table} WHERE {todo.predicate})"
-            ):
-                return
-            # Rows that others held, moved or wrote meanwhile; give them time to let go.
-            time.sleep(min(0.05 * 2**number, 2.0))
-    raise LockstepError(
-        f"{name}: rows match {todo.predicate} again after they were changed. "
-        "The predicate must be false for a row that has been filled"
+        for member in _members(connection, todo.table):
+            _until_none_matches(connection, pace, replace(todo, table=member), name, breathe)
+
+
+def _members(connection: Connection, table: str) -> list[str]:
+    """The tables that hold the rows: itself, its partitions, what inherits from it."""
+    found = catalog.rows(
+        connection,
+        """
+        WITH RECURSIVE member(oid) AS (
+            SELECT %(name)s::regclass::oid
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN member m ON i.inhparent = m.oid
+        )
+        SELECT format('ONLY %%I.%%I', n.nspname, c.relname), c.relkind::text
+        FROM member m JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind <> 'p' ORDER BY c.oid
+        """,
+        name=table,
     )
+    for member, kind in found:
+        if kind == "f":
+            raise LockstepError(f"{member.removeprefix('ONLY ')} is a foreign table: fill it there")
+    return [row[0] for row in found]
 
 
-def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, breathe: Callable[[], None]) -> None:
+def _until_none_matches(
+    connection: Connection, pace: Pace, todo: Fill, name: str, breathe: Callable[[], None]
+) -> None:
+    number = 0
+    while True:
+        changed = _one_pass(connection, pace, todo, name, breathe, first=number == 0)
+        if not catalog.scalar(connection, f"SELECT EXISTS (SELECT FROM {todo.table} WHERE {todo.predicate})"):
+            return
+        number += 1
+        if not changed and number == 2:
+            log.info("%s: the rows that are left are locked by others; waiting for them", name)
+        # Rows that others held, moved or wrote meanwhile; give them time to let go.
+        time.sleep(min(0.05 * 2**number, 2.0))
+
+
+def _one_pass(
+    connection: Connection, pace: Pace, todo: Fill, name: str, breathe: Callable[[], None], *, first: bool
+) -> int:
+    """Go over the table once; return how many rows were changed."""
     pages = _pages(connection, todo)
     width = 16.0
-    page = 0
+    page = changed = 0
     with _progress(name, pages) as advance:
         while page < pages:
             until = min(page + max(int(width), 1), pages)
             started = time.monotonic()
-            _batch(connection, pace, todo, page, until)
+            # Few rows are left to a later pass: whether they match again is asked of each of them.
+            changed += _batch(connection, pace, todo, page, until, checked=not first or not changed)
             took = time.monotonic() - started
             advance(until - page)
             page = until
             # Not more than twice as many at once: one lucky batch says little about the next.
             width = min(max(width * min(max(pace.batch_time / max(took, 1e-4), 0.25), 2.0), 1.0), 1e6)
             breathe()
+    return changed
 
 
 def _pages(connection: Connection, todo: Fill) -> int:
+    table = catalog.literal(todo.table.removeprefix("ONLY "))
     return int(
         catalog.scalar(
-            connection,
-            f"SELECT pg_relation_size({catalog.literal(todo.table)}::regclass) "
-            "/ current_setting('block_size')::int",
+            connection, f"SELECT pg_relation_size({table}::regclass) / current_setting('block_size')::int"
         )
     )
 
 
-def _batch(connection: Connection, pace: Pace, todo: Fill, first: int, until: int) -> None:
+def _batch(connection: Connection, pace: Pace, todo: Fill, first: int, until: int, *, checked: bool) -> int:
     inside = f"ctid >= '({first},0)'::tid AND ctid < '({until},0)'::tid AND ({todo.predicate})"
-    statement = f"UPDATE {todo.table} SET {todo.assignments} WHERE {inside}"
-    unlocked = (
-        f"UPDATE {todo.table} AS t SET {todo.assignments} FROM "
-        f"(SELECT ctid AS place FROM {todo.table} WHERE {inside} FOR NO KEY UPDATE SKIP LOCKED) AS free "
-        "WHERE t.ctid = free.place"
-    )
     try:
-        _update(connection, pace, todo, statement)
+        return _update(connection, pace, todo, inside, checked=checked)
     except DBAPIError as error:
         if sqlstate(error) not in {"55P03", "40P01"}:
             raise
-        # Somebody holds a row of the batch: waiting would hold the others for as long.
-        _update(connection, pace, todo, unlocked)
+    # Somebody holds a row of the batch: waiting would hold the others for as long.
+    free = f"SELECT ctid FROM {todo.table} WHERE {inside} FOR NO KEY UPDATE SKIP LOCKED"
+    return _update(connection, pace, todo, f"ctid = ANY (ARRAY({free}))", checked=checked)
 
 
-def _update(connection: Connection, pace: Pace, todo: Fill, statement: str) -> None:
+def _update(connection: Connection, pace: Pace, todo: Fill, where: str, *, checked: bool) -> int:
+    """Change the rows of a batch; return how many. Raise where one of them still matches."""
+    statement = f"UPDATE {todo.table} SET {todo.assignments} WHERE {where}"
     with transaction(connection):
         execute(connection, "SET LOCAL synchronous_commit = off")
         # Rows that a policy hides would be left out in silence; this makes it an error.
@@ -107,7 +135,28 @@ def _update(connection: Connection, pace: Pace, todo: Fill, statement: str) -> N
         if todo.quiet:
             execute(connection, "SET LOCAL session_replication_role = replica")
         set_lock_timeout(connection, pace.lock_timeout)
-        execute(connection, statement)
+        if not checked:
+            return int(execute(connection, statement).rowcount)
+        places = [row[0] for row in execute(connection, f"{statement} RETURNING ctid::text")]
+        if places:
+            _refuse_endless(connection, todo, places)
+        return len(places)
+
+
+def _refuse_endless(connection: Connection, todo: Fill, places: list[str]) -> None:
+    array = "{" + ",".join(f'"{place}"' for place in places) + "}"
+    again = execute(
+        connection,
+        f"SELECT * FROM {todo.table} "
+        f"WHERE ctid = ANY ({catalog.literal(array)}::tid[]) AND ({todo.predicate}) LIMIT 1",
+    ).first()
+    if again is None:
+        return
+    row = ", ".join(f"{column}={value!r}" for column, value in again._mapping.items())  # noqa: SLF001
+    raise LockstepError(
+        f"a row of {todo.table.removeprefix('ONLY ')} still matches {todo.predicate} after it was set to "
+        f"{todo.assignments}: the fill would never end. The row: {row[:500]}"
+    )
 
 
 @contextmanager
