@@ -50,6 +50,10 @@ docs: .venv/installed  ## Write the outputs shown in the documents anew
 bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by Lockstep (ten minutes)
 	@$(BIN)/python -m benchmarks.online --write
 
+.PHONY: bench
+bench: .venv/installed  ## Measure, print ratios, write docs/benchmarks.md; SHORT=1: only see that it runs
+	@$(BIN)/python -m benchmarks.serve $(if $(SHORT),--short)
+
 .PHONY: lock
 lock: .venv/installed  ## Pin every dependency anew (needs the network)
 	@$(PIP) install uv

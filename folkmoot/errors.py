@@ -328,7 +328,16 @@ def from_exception(error: Exception) -> Problem:
         problem = from_sqlstate(error.sqlstate)
     elif isinstance(error, asyncpg.DataError):
         problem = Invalid("A value is outside what the database can hold.")
-    elif isinstance(error, (asyncpg.InterfaceError, OSError, TimeoutError, asyncio.TimeoutError)):
+    elif isinstance(
+        error,
+        (
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+            asyncio.TimeoutError,
+        ),
+    ):
         problem = Unavailable()
     if problem is None:
         _log.error("unhandled_exception", exc_info=error)

@@ -101,7 +101,7 @@ def _page(keys: str, candidates: str, order: str, *, reader: bool, more: str = "
 
 
 @cache
-def _list(sort: Sort, *, reader: bool, owner: bool) -> str:
+def list_query(sort: Sort, *, reader: bool, owner: bool) -> str:
     """$4… the key after which the page begins, then for top and hot the snapshot, then the owner."""
     if sort is Sort.new:
         where = "id < $4::bigint" + (" AND owner_id = $5::bigint" if owner else "")
@@ -134,7 +134,7 @@ def _window(*, reader: bool) -> str:
 
 @cache
 def _indexed(sort: Sort, *, reader: bool, owner: bool) -> str:
-    """Matches from the index on words, sorted: the parameters of `_list`, with the words before the owner."""
+    """Matches from the index on words, sorted: parameters as of `list_query`, the words before the owner."""
     words, whose = ("$5", "$6") if sort is Sort.new else ("$7", "$8")
     who = "(c.published OR c.owner_id = $1::bigint)" if reader else "c.published"
     where = f"{_MATCHES.format(q=f'{words}::text')} AND {who}"
@@ -176,7 +176,7 @@ async def rows_after(
     options = {"reader": reader is not None, "owner": feed.owner is not None}
     if feed.words is not None and feed.sort is Sort.new and feed.owner is None:
         return await _search(pool, who, feed.words, after[0], count)
-    query = _list(feed.sort, **options) if feed.words is None else _indexed(feed.sort, **options)
+    query = list_query(feed.sort, **options) if feed.words is None else _indexed(feed.sort, **options)
     key = tuple(after) if feed.sort is Sort.new else (*after, snapshot)
     rows: list[asyncpg.Record] = await pool.fetch(query, *who, count, *key, *feed.filters)
     return rows

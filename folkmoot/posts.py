@@ -103,12 +103,12 @@ JOINED = """
     JOIN users AS u ON u.id = p.owner_id
     LEFT JOIN votes AS v ON v.user_id = $1::bigint AND v.post_id = p.id
 """
-_ONE = f"""
+ONE = f"""
     SELECT {COLUMNS}, p.version FROM posts AS p JOIN post_ranks AS r ON r.post_id = p.id {JOINED}
      WHERE p.id = $2::bigint AND {VISIBLE}
 """
 # The session is looked up by the same statement: no row is either no post or no session.
-_ONE_FOR_CALLER = f"""
+ONE_FOR_CALLER = f"""
     SELECT {COLUMNS}, p.version, s.noted
       FROM (SELECT {NOTED} AS noted FROM sessions
              WHERE id = $3 AND user_id = $1::bigint AND expires_at > now()) AS s
@@ -141,9 +141,9 @@ def shaped(row: asyncpg.Record) -> PostRow:
 async def find(connection: Connection | Pool, reader: Caller | None, post_id: int) -> asyncpg.Record:
     """The row of a post that this reader may see; raises NotFound, and TokenRefused for an ended session."""
     if reader is None:
-        row = await connection.fetchrow(_ONE, None, post_id)
+        row = await connection.fetchrow(ONE, None, post_id)
     else:
-        row = await connection.fetchrow(_ONE_FOR_CALLER, reader.user_id, post_id, reader.session_id)
+        row = await connection.fetchrow(ONE_FOR_CALLER, reader.user_id, post_id, reader.session_id)
         if row is None or not row[10]:
             await alive(connection, reader)
     if row is None:

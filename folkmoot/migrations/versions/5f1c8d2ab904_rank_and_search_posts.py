@@ -99,7 +99,9 @@ def upgrade() -> None:
     for trigger in RANKED:
         op.execute(trigger)
     op.execute(DESCRIBED)
-    op.execute("UPDATE posts SET document = post_document(title, content) WHERE document IS NULL")
+    op.backfill(  # type: ignore[attr-defined]  # an operation of Lockstep's
+        "posts", {"document": sa.text("post_document(title, content)")}, where="document IS NULL"
+    )
     op.create_index("posts_published", "posts", ["id"], postgresql_where=sa.text("published"))
     op.create_index("posts_owner", "posts", ["owner_id", "published", "id"])
     op.create_index("posts_document", "posts", ["document"], postgresql_using="gin")

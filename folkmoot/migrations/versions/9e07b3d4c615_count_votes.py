@@ -80,7 +80,9 @@ def upgrade() -> None:
         op.execute(trigger)
     op.alter_column("post_ranks", "votes", existing_type=sa.Integer(), server_default=sa.text("0"))
     op.execute(COUNT)
-    op.execute("UPDATE post_ranks SET votes = count_votes(post_id) WHERE votes IS NULL")
+    op.backfill(  # type: ignore[attr-defined]  # an operation of Lockstep's
+        "post_ranks", {"votes": sa.text("count_votes(post_id)")}, where="votes IS NULL"
+    )
     op.alter_column("post_ranks", "votes", existing_type=sa.Integer(), nullable=False)
     published = sa.text("published")
     op.create_index("post_ranks_top", "post_ranks", ["votes", "post_id"], postgresql_where=published)

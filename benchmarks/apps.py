@@ -1,0 +1,58 @@
+"""What is measured: Folkmoot with a route that does nothing but log in, and its naive twin."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+from fastapi import FastAPI, Request, Response
+
+from folkmoot import app as folkmoot
+from folkmoot.sessions import Claimant, alive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def noop(request: Request, caller: Claimant) -> Response:
+    """The least that an authenticated route does: check the token, look the session up, answer."""
+    await alive(request.app.state.pool, caller)
+    return Response(b"{}", media_type="application/json")
+
+
+def measured() -> FastAPI:
+    app = folkmoot.create_app()
+    app.add_api_route("/noop", noop)
+    return app
+
+
+# The first page as the guide's application has it: every post joined with every vote, counted, then cut.
+NAIVE = """
+    SELECT p.id, p.title, p.content, p.published, p.created_at, p.owner_id, u.id, u.created_at,
+           count(v.post_id) AS votes
+      FROM posts AS p LEFT JOIN votes AS v ON v.post_id = p.id JOIN users AS u ON u.id = p.owner_id
+     WHERE p.published GROUP BY p.id, u.id ORDER BY p.id DESC LIMIT $1 OFFSET $2
+"""
+
+
+def twin() -> FastAPI:
+    """JOIN, COUNT and OFFSET on the schema of c47ecbf163d4; same server, driver and encoder."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with asyncpg.create_pool(os.environ["TWIN_URL"], min_size=0, max_size=10) as pool:
+            app.state.pool = pool
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/posts")
+    async def posts(request: Request, limit: int = 10, skip: int = 0) -> Response:
+        rows: list[Any] = await request.app.state.pool.fetch(NAIVE, limit, skip)
+        body = msgspec.json.encode([dict(row.items()) for row in rows])
+        return Response(body, media_type="application/json")
+
+    return app
