@@ -1,49 +1,52 @@
-"""Passwords: argon2id (RFC 9106), off the event loop, a bounded number at a time.
+"""Passwords: argon2id (RFC 9106), away from the event loop, one at a time.
 
 A hash takes tens of milliseconds of a core by design. So that a storm of logins does not starve everything
-else, each worker hashes one password at a time, in a thread of low priority, and turns requests away when too
-many wait.
+else, each worker has one process of low priority that hashes (`hashing`), and turns requests away when too
+many wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
+import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from folkmoot.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-T = TypeVar("T")
-
+#: OWASP's parameters (Password Storage Cheat Sheet), of equal strength as those with more memory. No priority
+#: keeps the memory bus free: with the 64 MiB of RFC 9106's second choice a hash takes ten times as long here,
+#: and the feed waits for it.
+HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
 #: How many may wait for their turn in one worker; with the default parameters some seconds' worth.
 WAITING_LIMIT = 200
-#: Hashing yields the core to whatever answers requests, and still gets a tenth of it when that is busy.
-_NICENESS = 10
 
 
 class Passwords:
     """Hashes and checks passwords for one worker process."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        self._hasher = hasher or PasswordHasher()
-        self._thread = ThreadPoolExecutor(1, "passwords", initializer=_lower_priority)
+        hasher = hasher or HASHER
+        costs = hasher.time_cost, hasher.memory_cost, hasher.parallelism
+        self._command = [sys.executable, "-m", "folkmoot.hashing", *map(str, costs)]
+        self._process = self._start()
+        # The thread waits for the process; it computes nothing.
+        self._thread = ThreadPoolExecutor(1, "passwords")
         self._turns = asyncio.Semaphore(1)
         self._waiting = 0
-        # What an unknown address is checked against, so that it takes as long as a known one.
-        self._decoy = self._hasher.hash("nobody has this password")
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown(cancel_futures=True)
+        self._stop()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -63,7 +66,8 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """Hash a new password, in a turn of its own."""
         async with self.turn():
-            return await self._run(partial(self._hasher.hash, password))
+            hashed: str = await self._ask(password=password)
+        return hashed
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
         """Check a password; call it within a turn.
@@ -71,27 +75,42 @@ class Passwords:
         Returns whether it is right and, where the stored hash has outdated parameters, a new hash to store.
         Takes as long for an unknown account (None) and one that nobody can log in to as for any other.
         """
-        return await self._run(partial(self._verify, password, hashed))
+        right, rehashed = await self._ask(password=password, hashed=hashed)
+        return right, rehashed
 
-    def _verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
-        try:
-            self._hasher.verify(hashed or self._decoy, password)
-        except InvalidHashError:
-            with suppress(VerificationError):
-                self._hasher.verify(self._decoy, password)
-            return False, None
-        except VerificationError:
-            return False, None
-        if hashed is None:
-            return False, None
-        return True, self._hasher.hash(password) if self._hasher.check_needs_rehash(hashed) else None
+    async def _ask(self, **question: str | None) -> Any:
+        line = json.dumps(question) + "\n"
+        answer = await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._exchange, line))
+        return json.loads(answer)
 
-    async def _run(self, work: partial[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _exchange(self, line: str) -> str:
+        for _ in range(2):
+            process = self._process
+            assert process.stdin is not None  # noqa: S101 - both are pipes
+            assert process.stdout is not None  # noqa: S101
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+                if answer := process.stdout.readline():
+                    return answer
+            except BrokenPipeError:
+                pass
+            # Somebody has killed it: the next one answers.
+            self._stop()
+            self._process = self._start()
+        raise Unavailable("Passwords cannot be checked now. Try again soon.")
 
+    def _start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii"
+        )
 
-def _lower_priority() -> None:
-    # On Linux a priority belongs to a thread; elsewhere it would be the whole process's, so it is left alone.
-    with suppress(OSError, AttributeError):
-        if os.uname().sysname == "Linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    def _stop(self) -> None:
+        """End the process: it ends with its input."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:
+                pass
+        self._process.wait()

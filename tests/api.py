@@ -48,11 +48,13 @@ class Person:
 class Api:
     """A client of an application of its own; the settings can differ from the defaults."""
 
-    def __init__(self, cluster: Cluster, database: str, **settings: Any) -> None:
+    def __init__(
+        self, cluster: Cluster, database: str, *, hasher: PasswordHasher = CHEAP, **settings: Any
+    ) -> None:
         self.cluster = cluster
         self.database = database
         options = {"secret_key": SECRET, "trusted_proxies": "testclient", "log_level": "warning", **settings}
-        self.application = create_app(load(database_url=cluster.url(database), **options), CHEAP)
+        self.application = create_app(load(database_url=cluster.url(database), **options), hasher)
         transport = httpx.ASGITransport(self.application, client=("testclient", 1))
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
         self._open = ExitStack()

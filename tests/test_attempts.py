@@ -7,12 +7,11 @@ import pytest
 from argon2 import PasswordHasher
 
 from folkmoot.attempts import ADDRESS_ATTACKED, CLIENT_LIMIT, PAIR_LIMIT, PAIR_LIMIT_UNDER_ATTACK, Attempts
-from folkmoot.passwords import Passwords
+from folkmoot.passwords import WAITING_LIMIT
+from tests.api import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.api import Api
+    from tests.cluster import Cluster
 
 
 def test_too_many_failures_for_an_address_from_a_client_are_turned_away(api: Api) -> None:
@@ -114,31 +113,42 @@ def test_an_attempt_is_the_same_whatever_the_case_of_the_address() -> None:
     assert vars(one) == vars(other)
 
 
-@pytest.fixture
-def slow_passwords(api: Api) -> Iterator[None]:
-    """Hashes that cost some milliseconds, far above what the rest of a login takes."""
-    state = api.application.state
-    usual = state.passwords  # monkeypatch cannot put it back: it looks for it in the object's __dict__
-    state.passwords = Passwords(PasswordHasher(time_cost=3, memory_cost=8192, parallelism=1))
-    yield
-    state.passwords.close()
-    state.passwords = usual
+def test_a_login_takes_as_long_for_an_unknown_address(cluster18: Cluster, migrated: str) -> None:
+    # With parameters that cost some milliseconds, far above what the rest of a login takes.
+    hasher = PasswordHasher(time_cost=3, memory_cost=8192, parallelism=1)
+    with Api(cluster18, cluster18.create_database(template=migrated), hasher=hasher) as api:
+        api.register("ada@example.com")
+        with api.connect() as connection:
+            connection.execute("INSERT INTO users (email, password) VALUES ('nobody@folkmoot.invalid', '!')")
 
+        def seconds(address: str, number: int) -> float:
+            began = time.perf_counter()
+            assert api.login(address, "wrong", client=f"203.0.113.{number}").status_code == 400
+            return time.perf_counter() - began
 
-@pytest.mark.usefixtures("slow_passwords")
-def test_a_login_takes_as_long_for_an_unknown_address(api: Api) -> None:
-    api.register("ada@example.com")
-    with api.connect() as connection:
-        connection.execute("INSERT INTO users (email, password) VALUES ('nobody@folkmoot.invalid', '!')")
-
-    def seconds(address: str, number: int) -> float:
-        began = time.perf_counter()
-        assert api.login(address, "wrong", client=f"203.0.113.{number}").status_code == 400
-        return time.perf_counter() - began
-
-    addresses = ("ada@example.com", "unknown@example.com", "nobody@folkmoot.invalid")
-    # The least of each, taken in turns: other work on the machine only ever adds.
-    rounds = [[seconds(address, number) for address in addresses] for number in range(15)]
+        addresses = ("ada@example.com", "unknown@example.com", "nobody@folkmoot.invalid")
+        # The least of each, taken in turns: other work on the machine only ever adds.
+        rounds = [[seconds(address, number) for address in addresses] for number in range(15)]
     known, unknown, nobody = (min(times) for times in zip(*rounds, strict=True))
     assert unknown == pytest.approx(known, rel=0.4)
     assert nobody == pytest.approx(known, rel=0.4)
+
+
+def test_a_hashing_process_that_was_killed_is_replaced(cluster18: Cluster, migrated: str) -> None:
+    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
+        api.register("ada@example.com")
+        passwords = api.application.state.passwords
+        for _ in range(2):
+            passwords._process.kill()  # noqa: SLF001 - what the kernel does when memory runs out
+            passwords._process.wait()  # noqa: SLF001
+            assert api.login("ada@example.com").status_code == 200
+
+
+def test_more_than_can_wait_are_told_to_come_back(cluster18: Cluster, migrated: str) -> None:
+    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
+        answers = api.at_once(*[lambda: api.login("ada@example.com")] * 3)
+        assert {answer.status_code for answer in answers} == {400}
+        api.application.state.passwords._waiting = WAITING_LIMIT  # noqa: SLF001 - as if so many waited
+        refused = api.login("ada@example.com")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]

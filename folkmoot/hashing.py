@@ -1,0 +1,57 @@
+"""The process that hashes passwords for one worker: lines of JSON in and out, until its input ends.
+
+A process, not a thread: at low priority a thread that is put aside while it holds Python's lock would hold up
+the worker's event loop with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+
+def verify(hasher: PasswordHasher, decoy: str, password: str, hashed: str | None) -> tuple[bool, str | None]:
+    """Say whether a password is right, and give a new hash where the stored one has outdated parameters.
+
+    No hash (None), and one that is no hash of anything, take as long as any other.
+    """
+    try:
+        hasher.verify(hashed or decoy, password)
+    except InvalidHashError:
+        with suppress(VerificationError):
+            hasher.verify(decoy, password)
+        return False, None
+    except VerificationError:
+        return False, None
+    if hashed is None:
+        return False, None
+    return True, hasher.hash(password) if hasher.check_needs_rehash(hashed) else None
+
+
+def main() -> None:
+    time_cost, memory_cost, parallelism = map(int, sys.argv[1:])
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the worker says when to end
+    os.nice(19)
+    hasher = PasswordHasher(time_cost, memory_cost, parallelism)
+    # What an unknown address is checked against, so that it takes as long as a known one.
+    decoy = hasher.hash("nobody has this password")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "hashed" in asked:
+            answer: object = verify(hasher, decoy, asked["password"], asked["hashed"])
+        else:
+            answer = hasher.hash(asked["password"])
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
