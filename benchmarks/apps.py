@@ -29,7 +29,7 @@ def measured() -> FastAPI:
     return app
 
 
-# The first page as the guide's application has it: every post joined with every vote, counted, then cut.
+# The first page as one would first write it: every post joined with every vote, counted, then cut.
 NAIVE = """
     SELECT p.id, p.title, p.content, p.published, p.created_at, p.owner_id, u.id, u.created_at,
            count(v.post_id) AS votes

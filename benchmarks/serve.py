@@ -46,7 +46,7 @@ SECRET = "benchmark" * 5
 PASSWORD = "correct horse battery staple"
 CONNECTIONS = 16
 WORKERS = 2
-USERS = 2_000
+USERS = 20_000
 #: Durable, as shipped; a gigabyte of memory, so that what is measured is not the disk.
 SETTINGS = ("shared_buffers=1GB", "max_wal_size=4GB")
 #: Put into one post in a hundred, and in ten thousand, evenly.
