@@ -61,7 +61,8 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
     command.upgrade(revisions.config(), "head")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO users (email, password) SELECT n || '@example.org', '!' FROM generate_series(1, %s) n",
+            "INSERT INTO users (email, password) "
+            "SELECT n || '@example.org', '!' FROM generate_series(1, %s) n",
             (PEOPLE,),
         )
         connection.execute(
