@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from fastapi.dependencies.models import Dependant
 
-#: The largest id: PostgreSQL's bigint.
-MAX_ID = 2**63 - 1
+#: The largest id: what every JSON reader holds exactly (RFC 7493, 2.2), far below PostgreSQL's bigint.
+MAX_ID = 2**53 - 1
 #: The most items on a page.
 MAX_LIMIT = 100
 
