@@ -4,6 +4,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import bcrypt
 import jwt
 import pytest
 from argon2 import PasswordHasher
@@ -99,6 +100,26 @@ def test_a_hash_with_outdated_parameters_is_replaced_on_login(api: Api) -> None:
     assert before != after
     assert after[0][0].split("$")[3] == before[0][0].split("$")[3]
     assert api.login("ada@example.com").status_code == 200
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "x" * 100])
+def test_a_bcrypt_hash_of_the_course_is_taken_and_replaced(api: Api, password: str) -> None:
+    hashed = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(rounds=4)).decode()
+    with api.connect() as connection:
+        connection.execute("INSERT INTO users (email, password) VALUES ('ada@example.com', %s)", [hashed])
+        assert api.login("ada@example.com", "wrong").status_code == 400
+        assert api.login("ada@example.com", "nul \x00").status_code == 400
+        assert api.login("ada@example.com", password).status_code == 200
+        (kept,) = connection.execute("SELECT password FROM users").fetchone() or ("",)
+    assert kept.startswith("$argon2id$")
+    assert api.login("ada@example.com", password).status_code == 200
+
+
+@pytest.mark.parametrize("hashed", ["$2b$", "$2b$04$short", "$2b$99$" + "x" * 53, "$argon2id$v=19$", ""])
+def test_a_broken_hash_lets_nobody_in(api: Api, hashed: str) -> None:
+    with api.connect() as connection:
+        connection.execute("INSERT INTO users (email, password) VALUES ('ada@example.com', %s)", [hashed])
+    assert api.login("ada@example.com").status_code == 400
 
 
 def test_a_refresh_gives_new_tokens_of_the_same_session(api: Api) -> None:
