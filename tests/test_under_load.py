@@ -1,4 +1,4 @@
-"""Votes under load, and a crash of workers and of PostgreSQL: what was acknowledged is there, and counted."""
+"""Votes under load: contention, deletions, crashes of workers and of PostgreSQL lose and miscount none."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 from alembic import command
 
+from benchmarks import http_load
 from folkmoot import revisions
 from folkmoot.recount import recount
 from folkmoot.sessions import Caller, Tokens
@@ -37,6 +39,47 @@ def cluster() -> Iterator[Cluster]:
     made = Cluster(18, ("fsync=on", "synchronous_commit=on"))
     yield made
     made.remove()
+
+
+def _populate(url: str, people: int) -> list[tuple[int, int]]:
+    """People with a session each, and some posts; returns people and sessions."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO users (email, password) "
+            "SELECT n || '@example.org', '!' FROM generate_series(1, %s) n",
+            (people,),
+        )
+        connection.execute(
+            "INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at) "
+            "SELECT id, '', '', now() + interval '1 hour' FROM users ORDER BY id"
+        )
+        connection.execute(
+            "INSERT INTO posts (title, content, owner_id) SELECT 't', 'c', 1 FROM generate_series(1, %s)",
+            (POSTS,),
+        )
+        return connection.execute("SELECT user_id, id FROM sessions").fetchall()
+
+
+@contextmanager
+def _served() -> Iterator[tuple[int, int]]:
+    """`folkmoot serve` with two workers, in a process group of its own: its port and its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [str(Path(sys.executable).parent / "folkmoot"), "serve"],
+        env={**os.environ, "SECRET_KEY": SECRET, "PORT": str(port), "WORKERS": "2", "LOG_LEVEL": "error"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not _answers(port):
+            assert server.poll() is None
+        yield port, server.pid
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _children(process: int) -> list[int]:
@@ -59,38 +102,14 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
     url = cluster.url(cluster.create_database())
     monkeypatch.setenv("DATABASE_URL", url)
     command.upgrade(revisions.config(), "head")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "INSERT INTO users (email, password) "
-            "SELECT n || '@example.org', '!' FROM generate_series(1, %s) n",
-            (PEOPLE,),
-        )
-        connection.execute(
-            "INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at) "
-            "SELECT id, '', '', now() + interval '1 hour' FROM users ORDER BY id"
-        )
-        connection.execute(
-            "INSERT INTO posts (title, content, owner_id) SELECT 't', 'c', 1 FROM generate_series(1, %s)",
-            (POSTS,),
-        )
-        people = connection.execute("SELECT user_id, id FROM sessions").fetchall()
+    people = _populate(url, PEOPLE)
     tokens = Tokens(SECRET, timedelta(hours=1))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [str(Path(sys.executable).parent / "folkmoot"), "serve"],
-        env={**os.environ, "SECRET_KEY": SECRET, "PORT": str(port), "WORKERS": "2", "LOG_LEVEL": "error"},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     #: Whether each person's vote on each post stands, by the last answer; None while no answer came.
     acknowledged: dict[tuple[int, int], bool | None] = {}
     stop, enough = Event(), Event()
     counted = [0]
 
-    def vote(user: int, session: int) -> None:
+    def vote(port: int, user: int, session: int) -> None:
         headers = {"Authorization": f"Bearer {tokens.write(Caller(user, session))}"}
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         turn = 0
@@ -122,14 +141,12 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
         enough.clear()
         assert enough.wait(60)
 
-    threads = [Thread(target=vote, args=person, daemon=True) for person in people]
-    try:
-        while not _answers(port):
-            assert server.poll() is None
+    with _served() as (port, server):
+        threads = [Thread(target=vote, args=(port, *person), daemon=True) for person in people]
         for thread in threads:
             thread.start()
         until_votes_came()
-        os.kill(_children(server.pid)[-1], signal.SIGKILL)
+        os.kill(_children(server)[-1], signal.SIGKILL)
         until_votes_came()
         cluster.stop("immediate")
         cluster.start()
@@ -137,10 +154,6 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
         stop.set()
         for thread in threads:
             thread.join(30)
-    finally:
-        stop.set()
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
     with psycopg.connect(url, autocommit=True) as connection:
         votes = {(row[0], row[1]) for row in connection.execute("SELECT user_id, post_id FROM votes")}
         lost = {
@@ -148,4 +161,34 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
         }
         assert lost == {}
         assert sum(cast is not None for cast in acknowledged.values()) > PEOPLE
+        assert recount(connection, repair=False) == []
+
+
+@pytest.mark.prove
+def test_a_thousand_people_vote_on_ten_posts_while_others_are_deleted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = cluster.url(cluster.create_database())
+    monkeypatch.setenv("DATABASE_URL", url)
+    command.upgrade(revisions.config(), "head")
+    people = _populate(url, 1200)
+    tokens = Tokens(SECRET, timedelta(hours=1))
+    random = Random(1)
+    requests = [
+        http_load.Request(f"/posts/{post}/vote", tokens.write(Caller(*person)), method)
+        for person in people[:1000]
+        for post in range(1, POSTS + 1)
+        for method in ("PUT", "DELETE", "PUT")
+    ]
+    random.shuffle(requests)
+    with _served() as (port, _), psycopg.connect(url, autocommit=True) as connection:
+        load = http_load.start(f"http://127.0.0.1:{port}", requests, connections=200, seconds=15)
+        for user, _ in people[1000:]:
+            connection.execute("INSERT INTO votes (user_id, post_id) SELECT %s, id FROM posts", (user,))
+            connection.execute("DELETE FROM users WHERE id = %s", (user,))
+        result = http_load.finish(load)
+        print(
+            f"{result.requests} votes cast and taken back in {result.seconds:.0f} s, {result.failed} failed"
+        )
+        assert result.failed == 0
         assert recount(connection, repair=False) == []
