@@ -12,6 +12,7 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import pickle
 import platform
 import re
 import sys
@@ -305,17 +306,25 @@ class Options:
     write: bool
     logs: str | None
     lock: str | None
+    results: str | None
 
 
-@contextmanager
-def _quiet(lock: str | None) -> Iterator[None]:
-    """Nobody else who locks the same file works meanwhile."""
-    if lock is None:
-        yield
-        return
-    with Path(lock).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class _Quiet:
+    """Nobody else who locks the same file works during a measurement; now and then they get their turn."""
+
+    def __init__(self, lock: str | None) -> None:
+        self._file = Path(lock).open("a") if lock else None  # noqa: SIM115 (open as long as the program runs)
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        if self._file and self._since is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = time.monotonic()
+
+    def end(self) -> None:
+        if self._file and self._since is not None and time.monotonic() - self._since > 200:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._since = None
 
 
 def parsed(arguments: list[str]) -> Options:
@@ -329,6 +338,7 @@ def parsed(arguments: list[str]) -> Options:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--logs", help="a folder for what Lockstep logs, with times")
     parser.add_argument("--lock", help="a file to hold locked (flock) while a change is measured")
+    parser.add_argument("--results", help="a file that keeps the results of several runs together")
     options = Options(**vars(parser.parse_args(arguments)))
     if unknown := set(options.names) - {change.name for change in CHANGES}:
         parser.error(f"there is no change named {', '.join(sorted(unknown))}")
@@ -343,6 +353,15 @@ def _runs(options: Options) -> Iterator[tuple[Change, bool]]:
         yield from ((change, True) for change in wanted if change.held)
 
 
+def _merged(kept: Path, rows: list[Row]) -> list[Row]:
+    """The rows of earlier runs and, in place of those of the same change, these; kept for later runs."""
+    known: dict[tuple[str, bool], Row] = pickle.loads(kept.read_bytes()) if kept.exists() else {}
+    known.update({(row.change, row.held): row for row in rows})
+    kept.write_bytes(pickle.dumps(known))
+    order = [change.name for change in CHANGES]
+    return sorted(known.values(), key=lambda row: order.index(row.change))
+
+
 def main(arguments: list[str]) -> int:
     options = parsed(arguments)
     scale = Scale(
@@ -352,22 +371,25 @@ def main(arguments: list[str]) -> int:
     )
     cluster = Cluster(18, SETTINGS)
     rows: list[Row] = []
+    quiet = _Quiet(options.lock)
     try:
         started = time.monotonic()
         template = fill(cluster, scale)
         print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
         with cluster.connect() as connection:
             version = connection.execute("SHOW server_version").fetchone()[0]  # type: ignore[index]
-        with _quiet(options.lock):
-            alone = idle(cluster, template, scale, 20, options)
+        quiet.begin()
+        alone = idle(cluster, template, scale, 20, options)
+        quiet.end()
         print(f"clients alone: {alone.statements} statements, longest {_duration(alone.stall)}", flush=True)
         for change, held in _runs(options):
             results = {}
-            with _quiet(options.lock):
-                for plain in (True, False) if options.plain else (False,):
-                    results[plain] = measure(
-                        cluster, template, change, scale, plain=plain, held=held, options=options
-                    )
+            quiet.begin()
+            for plain in (True, False) if options.plain else (False,):
+                results[plain] = measure(
+                    cluster, template, change, scale, plain=plain, held=held, options=options
+                )
+            quiet.end()
             row = Row(change.name, results.get(True), results[False], held)
             rows.append(row)
             print(("held " if held else "") + "  ".join(row.cells()), f"[{row.lockstep.stalled}]", flush=True)
@@ -375,6 +397,8 @@ def main(arguments: list[str]) -> int:
                 print(f"    MISSED: {miss}", flush=True)
     finally:
         cluster.remove()
+    if options.results:
+        rows = _merged(Path(options.results), rows)
     if options.write:
         write_section(section(rows, alone, scale, version, options))
     return 1 if any(row.misses() for row in rows) else 0

@@ -26,7 +26,10 @@ if options["plain"]:
             context.run_migrations()
     else:
         with sa.create_engine(options["url"], poolclass=sa.pool.NullPool).connect() as connection:
-            context.configure(connection=connection, transaction_per_migration=True)
+            metadata = options["run"].get("target_metadata")
+            context.configure(
+                connection=connection, transaction_per_migration=True, target_metadata=metadata
+            )
             with context.begin_transaction():
                 context.run_migrations()
 else:
