@@ -1,4 +1,5 @@
-"""Chains of revisions in the manners of large open-source projects, each from nothing to a schema with rows."""
+"""Chains of revisions in the manners of large open-source projects, from nothing to a schema with rows."""
+# ruff: noqa: E501 (revisions are as long as their projects write them)
 
 from __future__ import annotations
 
