@@ -46,7 +46,8 @@ async def main(lines: list[str], url: str, connections: int, seconds: float) -> 
         while (began := time.perf_counter()) < end:
             writer.write(requests[sent % len(requests)])
             sent += 1
-            failed += await _answer(reader) >= 400
+            status = await _answer(reader)
+            failed += status >= 400
             times.append(time.perf_counter() - began)
         writer.close()
 

@@ -405,7 +405,11 @@ def _write(report: Report) -> None:
     text = DOCUMENT.read_text() if DOCUMENT.exists() else f"# Benchmarks\n\n{begin}\n{end}\n"
     if begin not in text:
         text += f"\n{begin}\n{end}\n"
-    section = "\n".join([begin, "## Serving", "", "Written by `make bench`.", "", *report.lines, end])
+    note = (
+        "Written by `make bench`. A share can be above 1: the no-op route checks a login, an anonymous read "
+        "does not."
+    )
+    section = "\n".join([begin, "## Serving", "", note, "", *report.lines, end])
     DOCUMENT.write_text(text[: text.index(begin)] + section + text[text.index(end) + len(end) :])
 
 
