@@ -12,7 +12,7 @@ import msgspec
 from fastapi import Path, Query
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from folkmoot.errors import (
     MEDIA_TYPE,
@@ -50,9 +50,20 @@ def _decimal(value: object) -> object:
 
 
 class Body(BaseModel):
-    """A JSON body: types are taken strictly (1.0 and true are no integers), unknown members are refused."""
+    """A JSON body: types are taken strictly (0.9 and true are no integers), unknown members are refused."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers(cls, sent: Any) -> Any:
+        # JSON has one kind of number: 1.0 is an integer (JSON Schema, 6.1.1), as the contract says.
+        if not isinstance(sent, dict):
+            return sent
+        return {
+            name: int(value) if type(value) is float and value.is_integer() else value
+            for name, value in sent.items()
+        }
 
 
 #: PostgreSQL's text holds every character but NUL.
