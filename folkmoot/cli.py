@@ -24,6 +24,7 @@ from rich.console import Console
 
 from folkmoot import database, embedded, revisions
 from folkmoot import recount as recounting
+from folkmoot import reindex as reindexing
 from folkmoot import seed as seeding
 from folkmoot.app import create_app
 from folkmoot.settings import Settings, SettingsError, load, signing_key
@@ -148,6 +149,23 @@ def recount(
             + ("" if check else ", repaired")
         )
     raise typer.Exit(1 if wrong and check else 0)
+
+
+@main.command()
+def reindex(
+    language: Annotated[
+        str,
+        typer.Argument(envvar="SEARCH_LANGUAGE", help="PostgreSQL's name of it: english, german, simple …"),
+    ],
+) -> None:
+    """Set the language of search, and describe every post anew; the service can go on meanwhile."""
+    with database.explained():
+        settings = load()
+        with database.server(settings), _at_head(settings) as connection:
+            try:
+                reindexing.reindex(connection, language, console=Console(stderr=True))
+            except ValueError as error:
+                raise SettingsError(str(error)) from None
 
 
 @contextmanager

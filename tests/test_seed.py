@@ -94,3 +94,21 @@ def test_recount_says_which_posts_differ(cluster18: Cluster, database_at_head: s
     assert "post 5: kept 1000, counted" in output
     assert _folkmoot("recount")[1].endswith("1 post differs, repaired\n")
     assert _folkmoot("recount", "--check") == (0, _folkmoot("recount")[1])
+
+
+def test_reindex_searches_in_another_language(cluster18: Cluster, database_at_head: str) -> None:
+    assert _folkmoot("seed", "--users", "1", "--posts", "1", "--votes", "0")[0] == 0
+    with cluster18.connect(database_at_head) as connection:
+        connection.execute("UPDATE posts SET title = 'Die Häuser', content = ''")
+
+        def found() -> object:
+            return connection.execute(
+                "SELECT count(*) FROM posts "
+                "WHERE document @@ websearch_to_tsquery(post_search_language(), 'haus')"
+            ).fetchone()
+
+        assert found() == (0,)
+        assert _folkmoot("reindex", "german")[0] == 0
+        assert found() == (1,)
+    status, output = _folkmoot("reindex", "klingon")
+    assert (status, output.startswith("SEARCH_LANGUAGE takes one of arabic, ")) == (2, True)
