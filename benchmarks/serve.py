@@ -367,6 +367,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="small and quick: shows that it runs")
     parser.add_argument("--no-growth", action="store_true", help="leave out the database of a million posts")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
     options = SHORT if arguments.short else FULL
     report = Report()
     cluster = Cluster(18, SETTINGS)
