@@ -90,9 +90,8 @@ CHANGES = (
     Change(
         "required_column",
         "op.add_column('posts', sa.Column('kind', sa.String()))\n"
-        "op.backfill('posts', {'kind': sa.text(\"coalesce(language, 'none')\")}, where='kind IS NULL')\n"
         "op.alter_column('posts', 'kind', server_default='none')\n"
-        "op.backfill('posts', {'kind': 'none'}, where='kind IS NULL')\n"
+        "op.backfill('posts', {'kind': sa.text(\"coalesce(language, 'none')\")}, where='kind IS NULL')\n"
         "op.alter_column('posts', 'kind', nullable=False)",
     ),
     Change(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("alembic.lockstep")
 
+#: After so many passes the rows that still match were written since: others go on writing them.
+_ENOUGH_PASSES = 4
+
 
 def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
     """Run ``UPDATE … WHERE predicate`` over a table, its partitions and its children in batches until no row
@@ -72,11 +75,18 @@ def _until_none_matches(
 ) -> None:
     number = 0
     while True:
-        changed = _one_pass(connection, pace, todo, name, breathe, first=number == 0)
+        skipped = _one_pass(connection, pace, todo, name, breathe, first=number == 0)
         if not catalog.scalar(connection, f"SELECT EXISTS (SELECT FROM {todo.table} WHERE {todo.predicate})"):
             return
         number += 1
-        if not changed and number == 2:
+        if number >= _ENOUGH_PASSES and not skipped:
+            log.warning(
+                "%s: rows are still written for which %s; those that were there are filled",
+                name,
+                todo.predicate,
+            )
+            return
+        if skipped and number == 2:
             log.info("%s: the rows that are left are locked by others; waiting for them", name)
         # Rows that others held, moved or wrote meanwhile; give them time to let go.
         time.sleep(min(0.05 * 2**number, 2.0))
@@ -84,24 +94,27 @@ def _until_none_matches(
 
 def _one_pass(
     connection: Connection, pace: Pace, todo: Fill, name: str, breathe: Callable[[], None], *, first: bool
-) -> int:
-    """Go over the table once; return how many rows were changed."""
+) -> bool:
+    """Go over the table once; return whether rows were left because others had them locked."""
     pages = _pages(connection, todo)
     width = 16.0
     page = changed = 0
+    skipped = False
     with _progress(name, pages) as advance:
         while page < pages:
             until = min(page + max(int(width), 1), pages)
             started = time.monotonic()
             # Few rows are left to a later pass: whether they match again is asked of each of them.
-            changed += _batch(connection, pace, todo, page, until, checked=not first or not changed)
+            some, left = _batch(connection, pace, todo, page, until, checked=not first or not changed)
+            changed += some
+            skipped |= left
             took = time.monotonic() - started
             advance(until - page)
             page = until
             # Not more than twice as many at once: one lucky batch says little about the next.
             width = min(max(width * min(max(pace.batch_time / max(took, 1e-4), 0.25), 2.0), 1.0), 1e6)
             breathe()
-    return changed
+    return skipped
 
 
 def _pages(connection: Connection, todo: Fill) -> int:
@@ -113,16 +126,19 @@ def _pages(connection: Connection, todo: Fill) -> int:
     )
 
 
-def _batch(connection: Connection, pace: Pace, todo: Fill, first: int, until: int, *, checked: bool) -> int:
+def _batch(
+    connection: Connection, pace: Pace, todo: Fill, first: int, until: int, *, checked: bool
+) -> tuple[int, bool]:
+    """Change the rows of some pages; return how many, and whether some may have been left to others."""
     inside = f"ctid >= '({first},0)'::tid AND ctid < '({until},0)'::tid AND ({todo.predicate})"
     try:
-        return _update(connection, pace, todo, inside, checked=checked)
+        return _update(connection, pace, todo, inside, checked=checked), False
     except DBAPIError as error:
         if sqlstate(error) not in {"55P03", "40P01"}:
             raise
     # Somebody holds a row of the batch: waiting would hold the others for as long.
     free = f"SELECT ctid FROM {todo.table} WHERE {inside} FOR NO KEY UPDATE SKIP LOCKED"
-    return _update(connection, pace, todo, f"ctid = ANY (ARRAY({free}))", checked=checked)
+    return _update(connection, pace, todo, f"ctid = ANY (ARRAY({free}))", checked=checked), True
 
 
 def _update(connection: Connection, pace: Pace, todo: Fill, where: str, *, checked: bool) -> int:

@@ -117,6 +117,27 @@ def test_a_predicate_that_stays_true_is_refused_with_a_row(backfill: str, row: s
     assert row in str(raised.value)
 
 
+def test_a_fill_ends_though_others_go_on_writing_rows_that_match(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    project.revision("op.backfill('posts', {'n': 1})")
+    stop = threading.Event()
+
+    def write() -> None:
+        with cluster18.connect(database) as service:
+            while not stop.is_set():
+                service.execute("INSERT INTO posts VALUES ('late')")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        project.upgrade()
+    finally:
+        stop.set()
+        writer.join()
+    assert value(cluster18, database, "SELECT count(*) FROM posts WHERE n = 1 AND title <> 'late'") == 3000
+
+
 def test_a_predicate_may_look_at_the_table_itself(
     project: Project, cluster18: Cluster, database: str
 ) -> None:
