@@ -19,6 +19,8 @@ from lockstep.steps import Fill, Kind, Step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy.engine import Connection
+
     from lockstep.catalog import Column, Table
     from lockstep.migrator import Migrator
 
@@ -185,8 +187,43 @@ def alter_column(
         new_column_name=operation.modify_name,
     )
     if statements := sql_of(rest):
-        steps.append(Step(f"{table}: alter column {column}", sql=tuple(statements), undo=None))
+        steps.append(
+            Step(
+                f"{table}: alter column {column}",
+                sql=tuple(statements),
+                undo=undo_alter(migrator.connection, table, rest),
+            )
+        )
     return steps
+
+
+def undo_alter(connection: Connection, table: Table, operation: ops.AlterColumnOp) -> tuple[str, ...] | None:
+    """What takes back the brief changes of a column: its name, default, comment and DROP NOT NULL."""
+    column = catalog.columns(connection, table.oid).get(operation.column_name)
+    if column is None:
+        return None
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column.name)}"
+    statements: list[str] = []
+    if operation.modify_name is not None:
+        new = quote(str(operation.modify_name))
+        statements.append(f"ALTER TABLE {table.sql} RENAME COLUMN {new} TO {quote(column.name)}")
+    if operation.modify_server_default is not False:
+        if column.identity or column.generated:
+            return None
+        statements.append(
+            f"{alter} SET DEFAULT {column.default}" if column.default else f"{alter} DROP DEFAULT"
+        )
+    if operation.modify_comment is not False:
+        text = catalog.scalar(
+            connection, "SELECT col_description(%(oid)s, %(number)s)", oid=table.oid, number=column.number
+        )
+        comment = "NULL" if text is None else catalog.literal(text)
+        statements.append(f"COMMENT ON COLUMN {table.sql}.{quote(column.name)} IS {comment}")
+    if operation.modify_nullable is True and column.not_null:
+        return None  # rows without a value may have come since
+    if operation.modify_nullable is False and not column.not_null:
+        statements.append(f"{alter} DROP NOT NULL")
+    return tuple(statements)
 
 
 def _part(operation: ops.AlterColumnOp, **changes: Any) -> ops.AlterColumnOp:

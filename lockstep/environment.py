@@ -16,7 +16,7 @@ from alembic.runtime.migration import RevisionStep
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from lockstep import catalog, operations
+from lockstep import catalog, operations, recovery
 from lockstep.errors import LockstepError
 from lockstep.ledger import SCHEMA, Ledger
 from lockstep.migrator import Migrator
@@ -135,7 +135,7 @@ def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, 
         with context.begin_transaction():
             context.run_migrations()
         return
-    with _only_migrator(connected, migrator.ledger.version_table):
+    with _only_migrator(connected, migrator.ledger.version_table), migrator.listening(connected):
         with connected.begin():
             migrator.ledger.create(connected)
         with context.begin_transaction():
@@ -150,7 +150,12 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     original: Callable[..., Iterable[Any]] = proxied.context_opts["fn"]
 
     def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
-        for step in original(rev, migration_context):
+        planned = (
+            original(rev, migration_context)
+            if migrator.offline or "destination_rev" not in migration_context.opts
+            else recovery.plan(migrator, migration_context, rev, original)
+        )
+        for step in planned:
             if isinstance(step, RevisionStep):
                 revision = step.migration_fn
                 # Alembic logs a step by its function's name.

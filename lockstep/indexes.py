@@ -155,13 +155,18 @@ def drop_index(migrator: Migrator, operation: ops.DropIndexOp) -> list[Step] | N
     if table is None or migrator.takes_short_way(table):
         return None
     again = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+    text = catalog.scalar(
+        connection, "SELECT obj_description(to_regclass(%(name)s), 'pg_class')", name=qualified
+    )
+    comment = [f"COMMENT ON INDEX {quote(schema)}.{quote(relname)} IS {literal(text)}"] if text else []
     return [
         Step(
             f"{table}: drop index {relname} concurrently",
             sql=(f"DROP INDEX CONCURRENTLY {quote(schema)}.{quote(relname)}",),
             kind=Kind.OUTSIDE,
             present=index_is_gone(schema, relname),
-            undo=(again,),
+            undo=(f"DROP INDEX CONCURRENTLY IF EXISTS {quote(schema)}.{quote(relname)}", again, *comment),
+            undo_present=index_is_valid(schema, relname),
         )
     ]
 

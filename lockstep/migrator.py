@@ -5,24 +5,31 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import catalog
 from lockstep.backfill import fill
 from lockstep.errors import CannotContinueError, LockstepError
+from lockstep.journal import Journal
 from lockstep.ledger import Entry, Ledger, Underway
 from lockstep.steps import (
+    RETRIED,
     Kind,
     Pace,
     Step,
     brief,
     execute,
+    is_dml,
+    pause,
     sqlstate,
     take_locks,
     transaction,
@@ -41,6 +48,9 @@ if TYPE_CHECKING:
     Locks = tuple[tuple[str, str], ...]
 
 log = logging.getLogger("alembic.lockstep")
+
+#: active_sql_transaction: VACUUM and its like.
+_NO_TRANSACTION_BLOCK = "25001"
 
 _plain: ContextVar[bool] = ContextVar("lockstep_plain", default=False)
 
@@ -72,12 +82,18 @@ class Migrator:
         self.short_way = short_way
         self.context: MigrationContext
         self.created: set[tuple[str | None, str]] = set()
+        self.added: set[tuple[str, str]] = set()
         self._taken_for_empty: set[int] = set()
         self._underway: Underway | None = None
         self._step: RevisionStep | None = None
         self._source_hash = ""
         self._occurrences: Counter[str] = Counter()
         self._position = 0
+        self.journal = Journal()
+        self._segments = 0
+        self._own_code = False
+        self._answered = False
+        self._timed_out = False
 
     @property
     def connection(self) -> Connection:
@@ -93,23 +109,66 @@ class Migrator:
     # -- a revision ------------------------------------------------------------------------------------
 
     def migrate(self, step: RevisionStep, function: Callable[..., None], **arguments: Any) -> None:
-        """Run one revision's function; raise CannotContinueError where an earlier start is in the way."""
+        """Run one revision's function, from where an earlier run of it stopped.
+
+        A statement of the function's own that does not get its lock makes the whole function run again: what
+        it has committed is not done twice. Raises CannotContinueError where an earlier run is in the way.
+        """
         self._step = step
-        self._source_hash = hashlib.sha256(inspect.getsource(step.revision.module).encode()).hexdigest()
-        self._occurrences.clear()
-        self._position = 0
-        self.created.clear()
+        source = inspect.getsource(step.revision.module)
+        self._source_hash = hashlib.sha256(source.encode()).hexdigest()
         if self.offline:
+            self._restart()
             function(**arguments)
             return
         self._underway = self.ledger.read(self.connection)
         if self._underway:
             self._continue(self._underway, step)
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            self._restart()
+            try:
+                self._run_function(function, **arguments)
+            except DBAPIError as error:
+                impatient = self.pace.give_up_after
+                if (
+                    not self._timed_out
+                    or sqlstate(error) not in RETRIED
+                    or (impatient is not None and time.monotonic() - started > impatient)
+                ):
+                    self._stopped(error)
+                    raise
+                with self.outside(abandon=True):
+                    self._underway = self.ledger.read(self.connection)
+                log.info("the revision's own statement did not get its lock; trying again")
+                pause(attempt)
+                attempt += 1
+            except Exception as error:
+                self._stopped(error)
+                raise
+            else:
+                return
+
+    def _restart(self) -> None:
+        self._occurrences.clear()
+        self._position = 0
+        self.created.clear()
+        self.added.clear()
+        self._timed_out = False
+        entries = self._underway.entries if self._underway else []
+        recorded = [line for entry in entries for step in entry.steps for line in step.journal]
+        self._segments = sum(1 for entry in entries if entry.steps and entry.steps[0].journal)
+        self.journal.start(recorded)
+
+    def _run_function(self, function: Callable[..., None], **arguments: Any) -> None:
+        self._own_code = True
         try:
             function(**arguments)
-        except Exception as error:
-            self._stopped(error)
-            raise
+            # What it wrote last is committed together with the version table: nothing to write down.
+            self.journal.pending = []
+        finally:
+            self._own_code = False
 
     def _continue(self, underway: Underway, step: RevisionStep) -> None:
         direction = _direction(step)
@@ -129,11 +188,12 @@ class Migrator:
         )  # fmt: skip
 
     def _stopped(self, error: Exception) -> None:
-        with suppress(DBAPIError), self.outside(), transaction(self.connection):
-            self.ledger.fail(self.connection, str(getattr(error, "orig", error)).strip())
         underway = None
-        with suppress(DBAPIError):
+        with suppress(DBAPIError), self.outside(abandon=True):
             underway = self.ledger.read(self.connection)
+            if underway:
+                with transaction(self.connection):
+                    self.ledger.fail(self.connection, str(getattr(error, "orig", error)).strip())
         if underway:
             log.warning(
                 "revision %s stopped half way; what it did so far stays, and the service can go on. "
@@ -147,6 +207,87 @@ class Migrator:
             self.ledger.finish(self.connection)
             self._underway = None
 
+    # -- what the revision's own code sends through op.get_bind() --------------------------------------
+
+    @contextmanager
+    def listening(self, connection: Connection) -> Iterator[None]:
+        """See the statements of a revision's own code, on a connection that may be somebody else's."""
+        hooks: list[tuple[str, Any, dict[str, bool]]] = [
+            ("before_cursor_execute", self._before, {"retval": True}),
+            ("after_cursor_execute", self._after, {}),
+            ("commit", self._before_commit, {}),
+        ]
+        for name, hook, options in hooks:
+            sa.event.listen(connection, name, hook, **options)
+        try:
+            yield
+        finally:
+            for name, hook, _ in hooks:
+                sa.event.remove(connection, name, hook)
+
+    def _before(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        parameters: Any,
+        _context: Any,
+        many: bool,  # noqa: FBT001
+    ) -> tuple[str, Any]:
+        if not self._own_code or is_plain():
+            return statement, parameters
+        self._own_code = False
+        try:
+            answer = self.journal.answer(connection, statement)
+            if answer is not None:
+                self._answered = True
+                return answer, [()] if many else ()
+            self._answered = False
+            if not self._in_autocommit():
+                limit = 0 if is_dml(statement) else round(self.pace.lock_timeout * 1000)
+                cursor.execute(f"SET LOCAL lock_timeout = {limit}")
+                self._timed_out = True
+        finally:
+            self._own_code = True
+        return statement, parameters
+
+    def _after(
+        self,
+        connection: Connection,
+        cursor: Any,
+        statement: str,
+        _parameters: Any,
+        _context: Any,
+        _many: bool,  # noqa: FBT001
+    ) -> None:
+        if not self._own_code or is_plain():
+            return
+        self._timed_out = False
+        if self._answered:
+            return
+        self.journal.note(statement, cursor)
+        if self._in_autocommit():
+            self._before_commit(connection)
+
+    def _before_commit(self, connection: Connection) -> None:
+        """Write the journal down in the transaction that it is about."""
+        if not self.journal.pending or self._step is None:
+            return
+        own, self._own_code = self._own_code, False
+        try:
+            wrote = catalog.scalar(connection, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+            self._segments += 1
+            step = Step(
+                "the revision's own statements",
+                journal=tuple(self.journal.pending),
+                undo=None if wrote else (),
+            )
+            self.journal.pending = []
+            self._position += 1
+            self._record(Entry(f"statements #{self._segments}", self._position, step.says, (step,), 0), 1)
+        finally:
+            self._own_code = own
+
     # -- an operation ----------------------------------------------------------------------------------
 
     def perform(
@@ -158,12 +299,13 @@ class Migrator:
         table: tuple[str, str | None] | None = None,
         locks: Callable[[], Locks] = tuple,
         patient: bool = False,
+        undo: Callable[[], tuple[str, ...] | None] = lambda: None,
     ) -> Any:
         """Run one operation: the steps of ``steps_of`` or, where that gives None, ``as_written`` in one
         transaction. What an earlier process did of it is not done again.
 
         ``table`` is locked first and looked at again where it was taken for empty. ``patient``: its locks
-        make nobody wait, so it may wait for them.
+        make nobody wait, so it may wait for them. ``undo`` gives what takes the operation back as written.
         """
         self._occurrences[name] += 1
         self._position += 1
@@ -174,17 +316,36 @@ class Migrator:
             return None
         if self.offline:
             return self._write_sql(steps_of(), as_written)
+        if entry:
+            _refuse_unknown(entry)
+        in_block = self._in_autocommit()
         with self.outside():
             while True:
                 steps = entry.steps if entry else steps_of()
                 if steps is not None:
                     self._run_steps(entry or Entry(key, self._position, name, tuple(steps), -1))
                     return None
-                written = Entry(key, self._position, name, (Step(name, undo=None),), 0)
+                written = Entry(key, self._position, name, (Step(name, undo=undo()),), 0)
                 try:
                     return self._as_written(written, as_written, table, locks, patient=patient)
                 except _NoLongerEmptyError:
                     continue
+                except DBAPIError as error:
+                    if not (in_block and sqlstate(error) == _NO_TRANSACTION_BLOCK):
+                        raise
+                    return self._without_transaction(written, as_written)
+
+    def _without_transaction(self, entry: Entry, as_written: Callable[[], Any]) -> Any:
+        """What cannot run inside a transaction, in the revision's own autocommit_block."""
+        connection = self.connection
+        begun = replace(entry, steps=(replace(entry.steps[0], kind=Kind.UNKNOWN),))
+        with transaction(connection):
+            self._record(begun, 0)
+        with unhurried(connection), watch(connection, entry.says, delay=1):
+            result = as_written()
+        with transaction(connection):
+            self._record(begun, 1)
+        return result
 
     def _entry(self, key: str) -> Entry | None:
         entries = self._underway.entries if self._underway else []
@@ -310,13 +471,25 @@ class Migrator:
     # -- where the statements go -----------------------------------------------------------------------
 
     @contextmanager
-    def outside(self) -> Iterator[None]:
-        """Outside of Alembic's transaction, which is committed first; an autocommit_block stays as it is."""
+    def outside(self, *, abandon: bool = False) -> Iterator[None]:
+        """Outside of Alembic's transaction, which is committed first, or rolled back to ``abandon`` it.
+
+        An autocommit_block of the revision's stays as it is.
+        """
         if self.offline or self._in_autocommit():
             yield
             return
-        with self.context.autocommit_block():
-            yield
+        if abandon:
+            self.journal.pending = []
+            # A COMMIT that follows finds nothing to commit.
+            with suppress(DBAPIError):
+                execute(self.connection, "ROLLBACK")
+        own, self._own_code = self._own_code, False
+        try:
+            with self.context.autocommit_block():
+                yield
+        finally:
+            self._own_code = own
 
     def _in_autocommit(self) -> bool:
         return bool(getattr(self.connection.connection.dbapi_connection, "autocommit", False))
@@ -356,9 +529,21 @@ class Migrator:
         """Tell what could not be done the online way."""
         log.warning("%s", message)
 
+    def has_added(self, table: str, *columns: str) -> bool:
+        """Whether the revision at hand added all of these columns to the table."""
+        return all((table, column) in self.added for column in columns)
+
     def is_created(self, name: str, schema: str | None) -> bool:
         """Whether the revision at hand created the table, so that nobody uses it yet."""
         return (schema, name) in self.created
+
+
+def _refuse_unknown(entry: Entry) -> None:
+    if entry.done == 0 and entry.steps[0].kind is Kind.UNKNOWN:
+        raise CannotContinueError(
+            f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
+            "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
+        )
 
 
 class _NoLongerEmptyError(Exception):

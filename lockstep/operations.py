@@ -19,7 +19,7 @@ from lockstep import catalog, columns, constraints, indexes
 from lockstep.catalog import quote
 from lockstep.errors import LockstepError
 from lockstep.migrator import Migrator, is_plain
-from lockstep.steps import Fill, Kind, Step
+from lockstep.steps import Fill, Kind, Step, is_dml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,6 +187,9 @@ def _online(steps_of: Callable[[Migrator, catalog.Table, Any, Implementation], S
         previous: Implementation,
         name: str,
     ) -> Any:
+        if isinstance(operation, ops.AddColumnOp):
+            migrator.added.add((operation.table_name, operation.column.name))
+
         def steps() -> Sequence[Step] | None:
             table = _table_of(migrator, operation)
             return None if table is None else steps_of(migrator, table, operation, previous)
@@ -197,10 +200,30 @@ def _online(steps_of: Callable[[Migrator, catalog.Table, Any, Implementation], S
 
 
 def _brief(
-    migrator: Migrator, _operation: Any, as_written: Callable[[], Any], _previous: Implementation, name: str
+    migrator: Migrator, operation: Any, as_written: Callable[[], Any], _previous: Implementation, name: str
 ) -> Any:
     """An operation that is short as it is: one transaction under a short lock_timeout."""
-    return migrator.perform(name, lambda: None, as_written)
+    return migrator.perform(name, lambda: None, as_written, undo=lambda: undo_of(migrator, operation))
+
+
+def undo_of(migrator: Migrator, operation: Any) -> tuple[str, ...] | None:
+    """Statements that take back an operation that runs as written; None where there are none."""
+    if isinstance(operation, ops.CreateTableOp):
+        return (f"DROP TABLE IF EXISTS {_plain_name(operation)}",)
+    if isinstance(operation, ops.AddColumnOp):
+        column = quote(operation.column.name)
+        return (f"ALTER TABLE {_plain_name(operation)} DROP COLUMN IF EXISTS {column}",)
+    if isinstance(operation, ops.RenameTableOp):
+        schema = f"{quote(operation.schema)}." if operation.schema else ""
+        new = f"{schema}{quote(operation.new_table_name)}"
+        return (f"ALTER TABLE {new} RENAME TO {quote(operation.table_name)}",)
+    if isinstance(operation, ops.CreateIndexOp) and operation.index_name:
+        schema = f"{quote(operation.schema)}." if operation.schema else ""
+        return (f"DROP INDEX IF EXISTS {schema}{quote(catalog.clip(str(operation.index_name)))}",)
+    if isinstance(operation, ops.AlterColumnOp) and operation.modify_type is None:
+        table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+        return None if table is None else columns.undo_alter(migrator.connection, table, operation)
+    return None
 
 
 def _create_table(
@@ -211,7 +234,7 @@ def _create_table(
     name: str,
 ) -> Any:
     migrator.created.add((operation.schema, operation.table_name))
-    table = migrator.perform(name, lambda: None, as_written)
+    table = migrator.perform(name, lambda: None, as_written, undo=lambda: undo_of(migrator, operation))
     # A revision may use the table that it gets back, also when an earlier process created it.
     return operation.to_table(migrator.context) if table is None else table
 
@@ -320,16 +343,7 @@ def _execute(
     _previous: Implementation,
     name: str,
 ) -> Any:
-    return migrator.perform(name, lambda: None, as_written, patient=_is_dml(operation.sqltext))
-
-
-def _is_dml(statement: Any) -> bool:
-    """Whether a statement only reads or writes rows: waiting for its locks makes nobody else wait."""
-    text = str(statement).lstrip().lstrip("(").lstrip()
-    while text.startswith(("--", "/*")):
-        text = (text.partition("\n")[2] if text.startswith("--") else text.partition("*/")[2]).lstrip()
-    word = text.split(None, 1)[0].upper().rstrip(";") if text else ""
-    return word in {"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "WITH", "VALUES", "COPY", "TABLE"}
+    return migrator.perform(name, lambda: None, as_written, patient=is_dml(str(operation.sqltext)))
 
 
 def _backfill(
@@ -357,6 +371,8 @@ def _backfill(
                 f"{leaf}: fill {', '.join(operation.values)}",
                 kind=Kind.FILL,
                 fill=_fill_of(migrator.context, operation, leaf.sql),
+                # What it overwrites is lost, but for a column that the revision itself added.
+                undo=() if migrator.has_added(operation.table_name, *operation.values) else None,
             )
             for leaf in leaves
         ]

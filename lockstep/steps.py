@@ -40,6 +40,8 @@ class Kind(StrEnum):
     """Outside of any transaction (CONCURRENTLY); recognised from the catalog when it was interrupted."""
     FILL = "fill"
     """Batches, each a transaction of its own; goes on where its predicate still holds."""
+    UNKNOWN = "unknown"
+    """A statement of the revision's that runs outside of transactions and that no catalog tells about."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Step:
 
     ``locks`` are taken first, in order, each as (qualified table, lock mode). ``present`` is a query that is
     true when an OUTSIDE step has been done already, ``leftover`` what removes one that was interrupted.
-    ``undo`` takes the step back (None: it cannot be taken back). ``offenders`` finds rows that make it fail.
+    ``undo`` takes the step back (None: it cannot be taken back); ``undo_present`` is a query that is true
+    when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail. ``journal``
+    is what the revision's own code sent.
     """
 
     says: str
@@ -71,6 +75,8 @@ class Step:
     undo: tuple[str, ...] | None = ()
     offenders: str | None = None
     fill: Fill | None = None
+    undo_present: str | None = None
+    journal: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}
@@ -78,7 +84,7 @@ class Step:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Step:
         known = dict(data)
-        for name in ("sql", "leftover"):
+        for name in ("sql", "leftover", "journal"):
             known[name] = tuple(known.get(name, ()))
         known["locks"] = tuple((table, mode) for table, mode in known.get("locks", ()))
         known["undo"] = None if known.get("undo") is None else tuple(known["undo"])
@@ -103,7 +109,7 @@ class Pace:
 
 
 #: lock_not_available (lock_timeout, NOWAIT) and deadlock_detected.
-_RETRIED = frozenset({"55P03", "40P01"})
+RETRIED = frozenset({"55P03", "40P01"})
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -166,7 +172,7 @@ def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]
                 set_lock_timeout(connection, pace.lock_timeout)
                 return work()
         except DBAPIError as error:
-            if sqlstate(error) not in _RETRIED:
+            if sqlstate(error) not in RETRIED:
                 raise
             waited = time.monotonic() - started
             if pace.give_up_after is not None and waited > pace.give_up_after:
@@ -174,8 +180,22 @@ def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]
         if attempt == 0:
             log.info("%s: the locks are taken; trying again until they are free", says)
         attempt += 1
-        # Jitter, so that it doesn't keep meeting a transaction that comes back at a fixed rate.
-        time.sleep(min(0.05 * 2 ** min(attempt, 5), 1.0) * random.uniform(0.5, 1.5))  # noqa: S311
+        pause(attempt)
+
+
+def pause(attempt: int) -> None:
+    """Sleep before the next attempt, up to a second and a half."""
+    # Jitter, so that it doesn't keep meeting a transaction that comes back at a fixed rate.
+    time.sleep(min(0.05 * 2 ** min(attempt, 5), 1.0) * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def is_dml(statement: str) -> bool:
+    """Whether a statement only reads or writes rows: waiting for its locks makes nobody else wait."""
+    text = statement.lstrip().lstrip("(").lstrip()
+    while text.startswith(("--", "/*")):
+        text = (text.partition("\n")[2] if text.startswith("--") else text.partition("*/")[2]).lstrip()
+    word = text.split(None, 1)[0].upper().rstrip(";") if text else ""
+    return word in {"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "WITH", "VALUES", "COPY", "TABLE"}
 
 
 def _interrupt_autovacuum(connection: Connection, tables: set[str]) -> None:
