@@ -270,3 +270,20 @@ def leaves(connection: Connection, table: Table) -> list[Table]:
     for child in partitions(connection, table):
         found += leaves(connection, child) if child.kind == "p" else [child]
     return found
+
+
+def primary_key(connection: Connection, oid: int) -> list[str]:
+    """The columns of the primary key in order; empty without one."""
+    return [
+        row[0]
+        for row in rows(
+            connection,
+            """
+            SELECT a.attname FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, position)
+            JOIN pg_attribute a ON a.attnum = k.attnum
+            WHERE i.indrelid = %(oid)s AND a.attrelid = i.indrelid AND i.indisprimary
+              AND k.position <= i.indnkeyatts ORDER BY k.position
+            """,
+            oid=oid,
+        )
+    ]

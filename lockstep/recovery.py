@@ -54,6 +54,7 @@ def plan(
         yield from asked(context.get_current_heads(), context)
     elif can_undo(underway):
         log.info("revision %s is half done: taking it back", underway.revision)
+        migrator.connection.commit()  # the one that reading the ledger began
         with migrator.outside():
             undo(migrator, underway)
         yield from _the_rest(script, context, asked)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lockstep.cases import CASES, ROWS, SCHEMA, Case
 from tests.lockstep.project import Project
+from tests.lockstep.state import catalog_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,30 +30,6 @@ class Pair:
 def pairs() -> dict[tuple[int, bool], Pair]:
     """Shared by the cases: each goes up and down again, so the next finds what it expects."""
     return {}
-
-
-def catalog_of(cluster: Cluster, database: str) -> list[str]:
-    """What pg_dump writes of the schema, whatever the order of statements and of a table's columns."""
-    statements = cluster.dump_schema(database).removesuffix(";").split(";\n")
-    return sorted(
-        "\n".join(sorted(line.strip().removesuffix(",") for line in s.split("\n"))) for s in statements
-    )
-
-
-def rows_of(cluster: Cluster, database: str, without: str | None = None) -> dict[str, list[str]]:
-    with cluster.connect(database) as connection:
-        tables = connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
-        ).fetchall()
-        return {
-            table: [
-                row[0]
-                for row in connection.execute(
-                    f'SELECT (to_jsonb(t) - %s)::text FROM "{table}" t ORDER BY 1', [without or ""]
-                )
-            ]
-            for (table,) in tables
-        }
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])

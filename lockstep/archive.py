@@ -1,0 +1,522 @@
+"""
+What a downgrade drops is kept, and given back when the same revision runs up again.
+
+A table is moved away, stripped of everything that ties it to others; a column is copied beside its key in
+batches, kept in step by a trigger until it goes. What is kept are plain tables in the schema
+``lockstep_archive``: no keys to other tables, no types but PostgreSQL's own, no privileges.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lockstep import catalog
+from lockstep.catalog import literal, quote
+from lockstep.steps import Fill, Kind, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.catalog import Table
+    from lockstep.migrator import Migrator
+
+SCHEMA = "lockstep_archive"
+
+_derived: ContextVar[bool] = ContextVar("lockstep_derived", default=False)
+
+
+@contextmanager
+def derived() -> Iterator[None]:
+    """
+    Drop what the block drops without keeping it, in a downgrade too.
+
+    For what can be made again from the rest: counters, search documents, caches.
+    """
+    token = _derived.set(True)
+    try:
+        yield
+    finally:
+        _derived.reset(token)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One table or column that is kept."""
+
+    id: int
+    revision: str
+    kind: str
+    schema: str
+    table: str
+    column: str | None
+    place: str
+    details: dict[str, Any]
+    state: str
+    kept_at: str
+
+    @property
+    def sql(self) -> str:
+        return f"{quote(SCHEMA)}.{quote(self.place)}"
+
+    def __str__(self) -> str:
+        table = self.table if self.schema == "public" else f"{self.schema}.{self.table}"
+        return f"{table}.{self.column}" if self.column else table
+
+
+def listed(connection: Connection) -> list[Kept]:
+    """Everything that is kept, the oldest first."""
+    if not catalog.scalar(connection, "SELECT to_regclass('lockstep.archive')"):
+        return []
+    found = catalog.rows(
+        connection,
+        "SELECT id, revision, kind, schema_name, table_name, column_name, place, details::text, state, "
+        "to_char(kept_at, 'YYYY-MM-DD HH24:MI:SSOF') FROM lockstep.archive ORDER BY id",
+    )
+    return [Kept(*row[:7], json.loads(row[7]), *row[8:]) for row in found]
+
+
+def worth_keeping(migrator: Migrator) -> bool:
+    """Whether what is dropped now is kept: in a downgrade, but for derived data."""
+    return migrator.direction == "downgrade" and not _derived.get()
+
+
+def _new_place(connection: Connection, *names: str) -> tuple[int, str]:
+    number = int(catalog.scalar(connection, "SELECT nextval('lockstep.archive_id_seq')"))
+    return number, catalog.clip("_".join([str(number), *names]))
+
+
+def _register(
+    migrator: Migrator, number: int, kind: str, table: Table, column: str | None, place: str, details: str
+) -> str:
+    revision = migrator.revision
+    values = ", ".join(
+        "NULL" if value is None else literal(value).strip()
+        for value in (migrator.ledger.version_table, revision, kind, table.schema, table.name, column, place)
+    )
+    return (
+        "INSERT INTO lockstep.archive (id, version_table, revision, kind, schema_name, table_name, column_name, "
+        f"place, details, state) VALUES ({number}, {values}, {details}, 'keeping')"
+    )
+
+
+def _kept(number: int) -> str:
+    return f"UPDATE lockstep.archive SET state = 'kept', kept_at = now() WHERE id = {number}"
+
+
+def _is_own_type(connection: Connection, oid: int) -> dict[str, bool]:
+    """For each column, whether its type and collation are PostgreSQL's own, so that keeping it ties nothing."""
+    return {
+        row[0]: row[1]
+        for row in catalog.rows(
+            connection,
+            """
+            SELECT a.attname, t.typnamespace = 'pg_catalog'::regnamespace
+                   AND (a.attcollation = 0 OR a.attcollation < 16384)
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+            """,
+            oid=oid,
+        )
+    }
+
+
+def _tried(statement: str) -> list[str]:
+    """The plain statement, run and rolled back: what PostgreSQL refuses is refused before anything is kept."""
+    return ["SAVEPOINT lockstep_try", statement, "ROLLBACK TO SAVEPOINT lockstep_try"]
+
+
+# -- columns --------------------------------------------------------------------------------------------
+
+
+def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) -> list[Step] | None:
+    """
+    The steps that keep a column and drop it by the statements ``drop``; None where there is nothing to keep.
+
+    Each batch of the copy takes KEY SHARE on its rows, which only a DELETE waits for.
+    """
+    connection = migrator.connection
+    column = catalog.columns(connection, table.oid).get(name)
+    if column is None or column.generated:
+        return None
+    number, place = _new_place(connection, table.name, name)
+    own = _is_own_type(connection, table.oid)
+    key = catalog.primary_key(connection, table.oid)
+    if name in key:
+        key = []
+    kept = f"{quote(SCHEMA)}.{quote(place)}"
+    value = quote(name) if own[name] else f"{quote(name)}::text"
+    keys = [quote(k) if own[k] else f"{quote(k)}::text" for k in key]
+    selected = ", ".join([*(f"{k} AS k{n}" for n, k in enumerate(keys)), f"{value} AS value"])
+    details = literal(json.dumps({"key": key, "type": column.type_sql})).strip()
+    register = _register(migrator, number, "column", table, name, place, details)
+    locks = tuple((sql, "ACCESS EXCLUSIVE") for sql in _tied(connection, table, column.number))
+    said = f"{table}: keep column {name}"
+    if not key:
+        migrator.warn(f"{table} has no primary key: {name} is kept under a lock, row by row as the table lies")
+        whole = f"CREATE TABLE {kept} AS SELECT * FROM {table.sql}"
+        return [Step(said, sql=(*_tried(drop[0]), register, whole, *drop, _kept(number)), locks=locks, undo=None)]
+    function = f"lockstep.{quote(f'keep_{number}')}"
+    triggers = [quote(f"~lockstep_keep_{number}"), quote(f"~lockstep_empty_{number}")]
+    return [
+        Step(
+            f"{said}, in step from now on",
+            sql=(
+                *_tried(drop[0]),
+                register,
+                f"CREATE TABLE {kept} AS SELECT {selected} FROM {table.sql} WITH NO DATA",
+                f"ALTER TABLE {kept} ADD PRIMARY KEY ({', '.join(f'k{n}' for n in range(len(key)))})",
+                f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+                f"SET search_path = pg_catalog AS {literal(_in_step(kept, key, own, name)).strip()}",
+                f"CREATE TRIGGER {triggers[0]} AFTER INSERT OR UPDATE OR DELETE ON {table.sql} "
+                f"FOR EACH ROW EXECUTE FUNCTION {function}()",
+                f"CREATE TRIGGER {triggers[1]} AFTER TRUNCATE ON {table.sql} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+                *(f"ALTER TABLE {table.sql} ENABLE ALWAYS TRIGGER {trigger}" for trigger in triggers),
+            ),
+            locks=locks,
+        ),
+        *(
+            Step(
+                f"{said}: copy {leaf}",
+                kind=Kind.FILL,
+                fill=Fill(
+                    leaf.sql,
+                    statement=f"INSERT INTO {kept} SELECT {selected} FROM {leaf.sql} WHERE {{inside}} "
+                    "FOR KEY SHARE ON CONFLICT DO NOTHING",
+                ),
+            )
+            for leaf in (catalog.leaves(connection, table) if table.kind == "p" else [table])
+        ),
+        Step(
+            f"{table}: drop column {name}",
+            sql=(
+                *(f"DROP TRIGGER {trigger} ON {table.sql}" for trigger in triggers),
+                f"DROP FUNCTION {function}()",
+                *drop,
+                _kept(number),
+            ),
+            locks=locks,
+            undo=None,
+        ),
+    ]
+
+
+def _in_step(kept: str, key: list[str], own: dict[str, bool], name: str) -> str:
+    """The body of the trigger that keeps a copied column in step with its table."""
+
+    def of(row: str, column: str) -> str:
+        return f"{row}.{quote(column)}" + ("" if own[column] else "::text")
+
+    old = " AND ".join(f"k{n} = {of('OLD', k)}" for n, k in enumerate(key))
+    moved = " OR ".join(f"{of('OLD', k)} IS DISTINCT FROM {of('NEW', k)}" for k in key)
+    new = ", ".join([*(of("NEW", k) for k in key), of("NEW", name)])
+    target = ", ".join(f"k{n}" for n in range(len(key)))
+    return f"""
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM {kept};
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM {kept} WHERE {old};
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF {moved} THEN
+            DELETE FROM {kept} WHERE {old};
+        END IF;
+    END IF;
+    INSERT INTO {kept} VALUES ({new}) ON CONFLICT ({target}) DO UPDATE SET value = excluded.value;
+    RETURN NULL;
+END
+"""
+
+
+def _tied(connection: Connection, table: Table, number: int | None = None) -> list[str]:
+    """The table and those that share a foreign key with it (on that column), in the order of their oids."""
+    found = catalog.rows(
+        connection,
+        """
+        SELECT DISTINCT c.oid, format('%%I.%%I', n.nspname, c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = %(oid)s OR c.oid IN (
+            SELECT CASE WHEN conrelid = %(oid)s THEN confrelid ELSE conrelid END FROM pg_constraint
+            WHERE contype = 'f' AND (
+                conrelid = %(oid)s AND (%(number)s = 0 OR %(number)s = ANY (conkey))
+             OR confrelid = %(oid)s AND (%(number)s = 0 OR %(number)s = ANY (confkey)))
+        ) ORDER BY 1
+        """,
+        oid=table.oid,
+        number=number or 0,
+    )
+    return [row[1] for row in found]
+
+
+def give_back_column(migrator: Migrator, table: Table, name: str, initial: str | None) -> list[Step]:
+    """
+    The steps that put a kept column's values back where the rows still have what the column began with.
+
+    ``initial`` is the SQL of that (None: NULL). Empty where nothing is kept for this revision.
+    """
+    kept = _find(migrator, "column", table.schema, table.name, name)
+    if kept is None or not kept.details["key"]:
+        if kept is not None:
+            migrator.warn(f"{kept} was kept from a table without a primary key; it stays in {kept.sql}")
+        return []
+    types = {column.name: column.type_sql for column in catalog.columns(migrator.connection, table.oid).values()}
+    if any(k not in types for k in kept.details["key"]):
+        migrator.warn(f"{table} has another primary key now; what was kept of {kept} stays in {kept.sql}")
+        return []
+    same = " AND ".join(f"t.{quote(k)} = kept.k{n}::{types[k]}" for n, k in enumerate(kept.details["key"]))
+    begun = f"({initial})::text" if initial else "NULL"
+    statement = (
+        f"UPDATE {table.sql} t SET {quote(name)} = kept.value::{kept.details['type']} FROM {kept.sql} kept "
+        f"WHERE kept.{{inside}} AND {same} AND t.{quote(name)}::text IS NOT DISTINCT FROM {begun}"
+    )
+    return [
+        Step(
+            f"{table}: give back column {name}, kept at {kept.kept_at}",
+            kind=Kind.FILL,
+            fill=Fill(kept.sql, statement=statement),
+        ),
+        Step(
+            f"{table}: column {name} is given back",
+            sql=(f"DROP TABLE {kept.sql}", f"DELETE FROM lockstep.archive WHERE id = {kept.id}"),
+            undo=None,
+        ),
+    ]
+
+
+def _find(migrator: Migrator, kind: str, schema: str, table: str, column: str | None) -> Kept | None:
+    """What this revision's downgrade kept last under that name."""
+    if migrator.direction != "upgrade":
+        return None
+    wanted = (migrator.revision, kind, schema, table, column, "kept")
+    for kept in reversed(listed(migrator.connection)):
+        if (kept.revision, kept.kind, kept.schema, kept.table, kept.column, kept.state) == wanted:
+            return kept
+    return None
+
+
+# -- tables ---------------------------------------------------------------------------------------------
+
+
+def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
+    """
+    The steps that keep a table in place of the statements ``drop``: it is moved, which takes a moment.
+
+    Takes ACCESS EXCLUSIVE on the table and on those that share a foreign key with it, as DROP TABLE does.
+    """
+    connection = migrator.connection
+    number, place = _new_place(connection, table.name)
+    locks = tuple((sql, "ACCESS EXCLUSIVE") for sql in _tied(connection, table))
+    columns = catalog.columns(connection, table.oid)
+    own = _is_own_type(connection, table.oid)
+    sequences = {
+        row[0]: row[1]
+        for row in catalog.rows(
+            connection,
+            """
+            SELECT a.attname, format('%%I.%%I', n.nspname, s.relname) FROM pg_depend d
+            JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace
+            JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+              AND d.refobjid = %(oid)s AND d.deptype IN ('a', 'i')
+            """,
+            oid=table.oid,
+        )
+    }
+    last = ", ".join(
+        f"{literal(column).strip()}, (SELECT CASE WHEN is_called THEN last_value END FROM {sequence})"
+        for column, sequence in sequences.items()
+    )
+    types = json.dumps({c.name: c.type_sql for c in columns.values() if not c.generated})
+    details = f"jsonb_build_object('types', {literal(types).strip()}::jsonb, 'sequences', jsonb_build_object({last}))"
+    register = _register(migrator, number, "table", table, None, place, details)
+    kept = f"{quote(SCHEMA)}.{quote(place)}"
+    said = f"{table}: keep the table"
+    if table.kind != "r" or table.inherits:
+        migrator.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
+        selected = ", ".join(quote(c) if own[c] else f"{quote(c)}::text" for c in columns)
+        copy = f"CREATE TABLE {kept} AS SELECT {selected} FROM {table.sql}"
+        return [Step(said, sql=(*_tried(drop[0]), register, copy, *drop, _kept(number)), locks=locks, undo=None)]
+    steps = [
+        Step(
+            said,
+            sql=(
+                *_tried(drop[0]),
+                register,
+                *_stripped(connection, table, columns, sequences),
+                f"ALTER TABLE {table.sql} SET SCHEMA {quote(SCHEMA)}",
+                f"ALTER TABLE {quote(SCHEMA)}.{quote(table.name)} RENAME TO {quote(place)}",
+                _kept(number),
+            ),
+            locks=locks,
+            undo=None,
+        )
+    ]
+    foreign = [c for c in columns.values() if not own[c.name] and c.generated != "v"]
+    if foreign:
+        alter = ", ".join(
+            f"ALTER COLUMN {quote(c.name)} TYPE text COLLATE pg_catalog.\"default\" USING {quote(c.name)}::text"
+            for c in foreign
+        )
+        said = f"{table}: what is kept needs no types but PostgreSQL's own"
+        steps.append(Step(said, sql=(f"ALTER TABLE {kept} {alter}",), kind=Kind.LONG, undo=None))
+    return steps
+
+
+def _stripped(
+    connection: Connection,
+    table: Table,
+    columns: dict[str, catalog.Column],
+    sequences: dict[str, str],
+) -> list[str]:
+    """Statements that take from a table everything but its rows."""
+    alter = f"ALTER TABLE {table.sql}"
+    statements = [
+        row[0]
+        for row in catalog.rows(
+            connection,
+            """
+            SELECT statement FROM (
+                SELECT 1 AS place, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s, conname)
+                FROM pg_constraint WHERE conrelid = %(oid)s AND contype = 'f'
+                UNION ALL
+                SELECT 2, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s, conname)
+                FROM pg_constraint WHERE conrelid = %(oid)s AND contype IN ('p', 'u', 'x', 'c')
+                UNION ALL
+                SELECT 3, indexrelid, format('DROP INDEX %%I.%%I', n.nspname, c.relname)
+                FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE indrelid = %(oid)s AND NOT EXISTS (
+                    SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
+                UNION ALL
+                SELECT 4, oid, format('DROP TRIGGER %%I ON %%s', tgname, %(table)s)
+                FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal
+                UNION ALL
+                SELECT 5, oid, format('DROP POLICY %%I ON %%s', polname, %(table)s)
+                FROM pg_policy WHERE polrelid = %(oid)s
+                UNION ALL
+                SELECT 6, oid, format('DROP RULE %%I ON %%s', rulename, %(table)s)
+                FROM pg_rewrite WHERE ev_class = %(oid)s
+                UNION ALL
+                SELECT 7, s.oid, format('DROP STATISTICS %%I.%%I', n.nspname, s.stxname)
+                FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+                WHERE stxrelid = %(oid)s
+                UNION ALL
+                SELECT 8, r.oid, format('ALTER PUBLICATION %%I DROP TABLE %%s', pubname, %(table)s)
+                FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE prrelid = %(oid)s
+                UNION ALL
+                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL ON TABLE %%s FROM %%s', %(table)s,
+                       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+                FROM pg_class, aclexplode(relacl) WHERE oid = %(oid)s AND grantee <> relowner
+                UNION ALL
+                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL (%%I) ON TABLE %%s FROM %%s', attname, %(table)s,
+                       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+                FROM pg_attribute, aclexplode(attacl) WHERE attrelid = %(oid)s AND NOT attisdropped
+            ) AS found (place, oid, statement) ORDER BY place, oid
+            """,
+            oid=table.oid,
+            table=table.sql,
+        )
+    ]
+    if catalog.scalar(
+        connection, "SELECT relrowsecurity OR relforcerowsecurity FROM pg_class WHERE oid = %(o)s", o=table.oid
+    ):
+        statements.append(f"{alter} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+    for column in columns.values():
+        name = quote(column.name)
+        if column.generated == "v":
+            statements.append(f"{alter} DROP COLUMN {name}")
+        elif column.generated:
+            statements.append(f"{alter} ALTER COLUMN {name} DROP EXPRESSION")
+        elif column.identity:
+            statements.append(f"{alter} ALTER COLUMN {name} DROP IDENTITY")
+        elif column.default:
+            statements.append(f"{alter} ALTER COLUMN {name} DROP DEFAULT")
+    identities = {column.name for column in columns.values() if column.identity}
+    statements += [f"DROP SEQUENCE {s}" for column, s in sequences.items() if column not in identities]
+    return statements
+
+
+def continue_sequences(migrator: Migrator, schema: str, table: str) -> list[str]:
+    """Statements that let a table's sequences go on where those of the kept one stopped."""
+    kept = _find(migrator, "table", schema, table, None)
+    if kept is None:
+        return []
+    qualified = f"{quote(schema)}.{quote(table)}"
+    return [
+        f"SELECT setval(pg_get_serial_sequence({literal(qualified).strip()}, {literal(column).strip()}), {last})"
+        for column, last in kept.details["sequences"].items()
+        if last is not None
+    ]
+
+
+def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
+    """
+    The steps that put a kept table's rows into the one that the revision has created again.
+
+    A row written meanwhile under the same key wins. A row whose parent is gone is set aside and reported.
+    """
+    connection = migrator.connection
+    kept = _find(migrator, "table", table.schema, table.name, None)
+    if kept is None:
+        return []
+    there = catalog.columns(connection, table.oid)
+    common = [
+        name for name in kept.details["types"] if name in there and not there[name].generated
+    ]
+    values = ", ".join(f"gone.{quote(name)}::{there[name].type_sql}" for name in common)
+    names = ", ".join(quote(name) for name in common)
+    parents = _parents(connection, table, there)
+    statement = (
+        f"WITH gone AS (DELETE FROM {kept.sql} AS kept WHERE {{inside}}{parents} RETURNING kept.*) "
+        f"INSERT INTO {table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM gone "
+        "ON CONFLICT DO NOTHING"
+    )
+    settle = (
+        f"BEGIN IF EXISTS (SELECT FROM {kept.sql}) THEN "
+        f"UPDATE lockstep.archive SET state = 'set aside' WHERE id = {kept.id}; "
+        f"RAISE WARNING 'rows of {table} whose parents are gone are set aside'; "
+        f"ELSE DROP TABLE {kept.sql}; DELETE FROM lockstep.archive WHERE id = {kept.id}; END IF; END"
+    )
+    return [
+        Step(
+            f"{table}: give back its rows, kept at {kept.kept_at}",
+            kind=Kind.FILL,
+            fill=Fill(kept.sql, statement=statement, until_still=True),
+        ),
+        Step(f"{table}: its rows are given back", sql=(f"DO {literal(settle).strip()}",), undo=None),
+    ]
+
+
+def _parents(connection: Connection, table: Table, there: dict[str, catalog.Column]) -> str:
+    """A condition on ``kept``: each of its foreign keys finds its parent."""
+    conditions = []
+    for parent, ours, theirs in catalog.rows(
+        connection,
+        """
+        SELECT format('%%I.%%I', n.nspname, c.relname),
+               ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p),
+               ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY p)
+        FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE k.contype = 'f' AND k.conrelid = %(oid)s AND k.conparentid = 0
+        """,
+        oid=table.oid,
+    ):
+        missing = " OR ".join(f"kept.{quote(o)} IS NULL" for o in ours)
+        match = " AND ".join(
+            f"parent.{quote(t)} = kept.{quote(o)}::{there[o].type_sql}" for o, t in zip(ours, theirs, strict=True)
+        )
+        conditions.append(f" AND ({missing} OR EXISTS (SELECT FROM {parent} parent WHERE {match}))")
+    return "".join(conditions)
