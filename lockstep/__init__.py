@@ -1,12 +1,14 @@
 """Safe schema evolution for Alembic and PostgreSQL.
 
 ``lockstep.run(url=…, target_metadata=…)`` is what an ``env.py`` calls; ``lockstep.plain()`` opts out for a
-block of operations; ``op.backfill(…)`` fills columns in batches.
+block of operations, ``lockstep.derived()`` marks what a downgrade need not keep; ``op.backfill(…)`` fills
+columns in batches.
 """
 
+from lockstep.archive import derived
 from lockstep.environment import run
 from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.migrator import plain
 from lockstep.steps import Pace
 
-__all__ = ["CannotContinueError", "LockstepError", "Pace", "plain", "run"]
+__all__ = ["CannotContinueError", "LockstepError", "Pace", "derived", "plain", "run"]

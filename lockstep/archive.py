@@ -1,5 +1,4 @@
-"""
-What a downgrade drops is kept, and given back when the same revision runs up again.
+"""What a downgrade drops is kept, and given back when the same revision runs up again.
 
 A table is moved away, stripped of everything that ties it to others; a column is copied beside its key in
 batches, kept in step by a trigger until it goes. What is kept are plain tables in the schema
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep import catalog
 from lockstep.catalog import literal, quote
-from lockstep.steps import Fill, Kind, Step
+from lockstep.ledger import ARCHIVE_SCHEMA
+from lockstep.steps import Copy, Kind, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,15 +26,13 @@ if TYPE_CHECKING:
     from lockstep.catalog import Table
     from lockstep.migrator import Migrator
 
-SCHEMA = "lockstep_archive"
 
 _derived: ContextVar[bool] = ContextVar("lockstep_derived", default=False)
 
 
 @contextmanager
 def derived() -> Iterator[None]:
-    """
-    Drop what the block drops without keeping it, in a downgrade too.
+    """Drop what the block drops without keeping it, in a downgrade too.
 
     For what can be made again from the rest: counters, search documents, caches.
     """
@@ -59,10 +57,11 @@ class Kept:
     details: dict[str, Any]
     state: str
     kept_at: str
+    version_table: str
 
     @property
     def sql(self) -> str:
-        return f"{quote(SCHEMA)}.{quote(self.place)}"
+        return f"{quote(ARCHIVE_SCHEMA)}.{quote(self.place)}"
 
     def __str__(self) -> str:
         table = self.table if self.schema == "public" else f"{self.schema}.{self.table}"
@@ -76,9 +75,15 @@ def listed(connection: Connection) -> list[Kept]:
     found = catalog.rows(
         connection,
         "SELECT id, revision, kind, schema_name, table_name, column_name, place, details::text, state, "
-        "to_char(kept_at, 'YYYY-MM-DD HH24:MI:SSOF') FROM lockstep.archive ORDER BY id",
+        "to_char(kept_at, 'YYYY-MM-DD HH24:MI:SSOF'), version_table FROM lockstep.archive ORDER BY id",
     )
-    return [Kept(*row[:7], json.loads(row[7]), *row[8:]) for row in found]
+    return [
+        Kept(
+            id=row[0], revision=row[1], kind=row[2], schema=row[3], table=row[4], column=row[5], place=row[6],
+            details=json.loads(row[7]), state=row[8], kept_at=row[9], version_table=row[10],
+        )
+        for row in found
+    ]  # fmt: skip
 
 
 def worth_keeping(migrator: Migrator) -> bool:
@@ -100,8 +105,8 @@ def _register(
         for value in (migrator.ledger.version_table, revision, kind, table.schema, table.name, column, place)
     )
     return (
-        "INSERT INTO lockstep.archive (id, version_table, revision, kind, schema_name, table_name, column_name, "
-        f"place, details, state) VALUES ({number}, {values}, {details}, 'keeping')"
+        "INSERT INTO lockstep.archive (id, version_table, revision, kind, schema_name, table_name, "
+        f"column_name, place, details, state) VALUES ({number}, {values}, {details}, 'keeping')"
     )
 
 
@@ -110,7 +115,7 @@ def _kept(number: int) -> str:
 
 
 def _is_own_type(connection: Connection, oid: int) -> dict[str, bool]:
-    """For each column, whether its type and collation are PostgreSQL's own, so that keeping it ties nothing."""
+    """For each column, whether its type and collation are PostgreSQL's own: keeping it ties nothing."""
     return {
         row[0]: row[1]
         for row in catalog.rows(
@@ -127,7 +132,7 @@ def _is_own_type(connection: Connection, oid: int) -> dict[str, bool]:
 
 
 def _tried(statement: str) -> list[str]:
-    """The plain statement, run and rolled back: what PostgreSQL refuses is refused before anything is kept."""
+    """The plain statement, run and rolled back: what PostgreSQL refuses is refused at the start."""
     return ["SAVEPOINT lockstep_try", statement, "ROLLBACK TO SAVEPOINT lockstep_try"]
 
 
@@ -135,8 +140,7 @@ def _tried(statement: str) -> list[str]:
 
 
 def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) -> list[Step] | None:
-    """
-    The steps that keep a column and drop it by the statements ``drop``; None where there is nothing to keep.
+    """The steps that keep a column and drop it by the statements ``drop``; None where nothing is to be kept.
 
     Each batch of the copy takes KEY SHARE on its rows, which only a DELETE waits for.
     """
@@ -149,7 +153,7 @@ def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) ->
     key = catalog.primary_key(connection, table.oid)
     if name in key:
         key = []
-    kept = f"{quote(SCHEMA)}.{quote(place)}"
+    kept = f"{quote(ARCHIVE_SCHEMA)}.{quote(place)}"
     value = quote(name) if own[name] else f"{quote(name)}::text"
     keys = [quote(k) if own[k] else f"{quote(k)}::text" for k in key]
     selected = ", ".join([*(f"{k} AS k{n}" for n, k in enumerate(keys)), f"{value} AS value"])
@@ -158,9 +162,13 @@ def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) ->
     locks = tuple((sql, "ACCESS EXCLUSIVE") for sql in _tied(connection, table, column.number))
     said = f"{table}: keep column {name}"
     if not key:
-        migrator.warn(f"{table} has no primary key: {name} is kept under a lock, row by row as the table lies")
+        migrator.warn(
+            f"{table} has no primary key: {name} is kept under a lock, row by row as the table lies"
+        )
         whole = f"CREATE TABLE {kept} AS SELECT * FROM {table.sql}"
-        return [Step(said, sql=(*_tried(drop[0]), register, whole, *drop, _kept(number)), locks=locks, undo=None)]
+        return [
+            Step(said, sql=(*_tried(drop[0]), register, whole, *drop, _kept(number)), locks=locks, undo=None)
+        ]
     function = f"lockstep.{quote(f'keep_{number}')}"
     triggers = [quote(f"~lockstep_keep_{number}"), quote(f"~lockstep_empty_{number}")]
     return [
@@ -184,10 +192,10 @@ def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) ->
         *(
             Step(
                 f"{said}: copy {leaf}",
-                kind=Kind.FILL,
-                fill=Fill(
+                kind=Kind.COPY,
+                copy=Copy(
                     leaf.sql,
-                    statement=f"INSERT INTO {kept} SELECT {selected} FROM {leaf.sql} WHERE {{inside}} "
+                    f"INSERT INTO {kept} SELECT {selected} FROM {leaf.sql} AS source WHERE {{inside}} "
                     "FOR KEY SHARE ON CONFLICT DO NOTHING",
                 ),
             )
@@ -258,9 +266,10 @@ def _tied(connection: Connection, table: Table, number: int | None = None) -> li
     return [row[1] for row in found]
 
 
-def give_back_column(migrator: Migrator, table: Table, name: str, initial: str | None) -> list[Step]:
-    """
-    The steps that put a kept column's values back where the rows still have what the column began with.
+def give_back_column(
+    migrator: Migrator, table: Table, name: str, new_type: str, initial: str | None
+) -> list[Step]:
+    """The steps that put a kept column's values back where the rows still have what the column began with.
 
     ``initial`` is the SQL of that (None: NULL). Empty where nothing is kept for this revision.
     """
@@ -269,21 +278,27 @@ def give_back_column(migrator: Migrator, table: Table, name: str, initial: str |
         if kept is not None:
             migrator.warn(f"{kept} was kept from a table without a primary key; it stays in {kept.sql}")
         return []
-    types = {column.name: column.type_sql for column in catalog.columns(migrator.connection, table.oid).values()}
+    types = {
+        column.name: column.type_sql for column in catalog.columns(migrator.connection, table.oid).values()
+    }
     if any(k not in types for k in kept.details["key"]):
         migrator.warn(f"{table} has another primary key now; what was kept of {kept} stays in {kept.sql}")
         return []
-    same = " AND ".join(f"t.{quote(k)} = kept.k{n}::{types[k]}" for n, k in enumerate(kept.details["key"]))
+    if kept.details["type"] != new_type:
+        migrator.warn(f"{kept} was of type {kept.details['type']}; what was kept stays in {kept.sql}")
+        return []
+    same = " AND ".join(f"t.{quote(k)} = source.k{n}::{types[k]}" for n, k in enumerate(kept.details["key"]))
     begun = f"({initial})::text" if initial else "NULL"
     statement = (
-        f"UPDATE {table.sql} t SET {quote(name)} = kept.value::{kept.details['type']} FROM {kept.sql} kept "
-        f"WHERE kept.{{inside}} AND {same} AND t.{quote(name)}::text IS NOT DISTINCT FROM {begun}"
+        f"UPDATE {table.sql} t SET {quote(name)} = source.value::{kept.details['type']} "
+        f"FROM {kept.sql} source "
+        f"WHERE {{inside}} AND {same} AND t.{quote(name)}::text IS NOT DISTINCT FROM {begun}"
     )
     return [
         Step(
             f"{table}: give back column {name}, kept at {kept.kept_at}",
-            kind=Kind.FILL,
-            fill=Fill(kept.sql, statement=statement),
+            kind=Kind.COPY,
+            copy=Copy(kept.sql, statement),
         ),
         Step(
             f"{table}: column {name} is given back",
@@ -297,9 +312,10 @@ def _find(migrator: Migrator, kind: str, schema: str, table: str, column: str | 
     """What this revision's downgrade kept last under that name."""
     if migrator.direction != "upgrade":
         return None
-    wanted = (migrator.revision, kind, schema, table, column, "kept")
+    wanted = (migrator.ledger.version_table, migrator.revision, kind, schema, table, column, "kept")
     for kept in reversed(listed(migrator.connection)):
-        if (kept.revision, kept.kind, kept.schema, kept.table, kept.column, kept.state) == wanted:
+        named = (kept.version_table, kept.revision, kept.kind, kept.schema, kept.table, kept.column)
+        if (*named, kept.state) == wanted:
             return kept
     return None
 
@@ -308,8 +324,7 @@ def _find(migrator: Migrator, kind: str, schema: str, table: str, column: str | 
 
 
 def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
-    """
-    The steps that keep a table in place of the statements ``drop``: it is moved, which takes a moment.
+    """The steps that keep a table in place of the statements ``drop``: it is moved, which takes a moment.
 
     Takes ACCESS EXCLUSIVE on the table and on those that share a foreign key with it, as DROP TABLE does.
     """
@@ -324,7 +339,8 @@ def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
             connection,
             """
             SELECT a.attname, format('%%I.%%I', n.nspname, s.relname) FROM pg_depend d
-            JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace
+            JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+            JOIN pg_namespace n ON n.oid = s.relnamespace
             JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
               AND d.refobjid = %(oid)s AND d.deptype IN ('a', 'i')
@@ -337,15 +353,18 @@ def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
         for column, sequence in sequences.items()
     )
     types = json.dumps({c.name: c.type_sql for c in columns.values() if not c.generated})
-    details = f"jsonb_build_object('types', {literal(types).strip()}::jsonb, 'sequences', jsonb_build_object({last}))"
+    went_on = f"jsonb_build_object({last})"
+    details = f"jsonb_build_object('types', {literal(types).strip()}::jsonb, 'sequences', {went_on})"
     register = _register(migrator, number, "table", table, None, place, details)
-    kept = f"{quote(SCHEMA)}.{quote(place)}"
+    kept = f"{quote(ARCHIVE_SCHEMA)}.{quote(place)}"
     said = f"{table}: keep the table"
     if table.kind != "r" or table.inherits:
         migrator.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
         selected = ", ".join(quote(c) if own[c] else f"{quote(c)}::text" for c in columns)
         copy = f"CREATE TABLE {kept} AS SELECT {selected} FROM {table.sql}"
-        return [Step(said, sql=(*_tried(drop[0]), register, copy, *drop, _kept(number)), locks=locks, undo=None)]
+        return [
+            Step(said, sql=(*_tried(drop[0]), register, copy, *drop, _kept(number)), locks=locks, undo=None)
+        ]
     steps = [
         Step(
             said,
@@ -353,8 +372,8 @@ def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
                 *_tried(drop[0]),
                 register,
                 *_stripped(connection, table, columns, sequences),
-                f"ALTER TABLE {table.sql} SET SCHEMA {quote(SCHEMA)}",
-                f"ALTER TABLE {quote(SCHEMA)}.{quote(table.name)} RENAME TO {quote(place)}",
+                f"ALTER TABLE {table.sql} SET SCHEMA {quote(ARCHIVE_SCHEMA)}",
+                f"ALTER TABLE {quote(ARCHIVE_SCHEMA)}.{quote(table.name)} RENAME TO {quote(place)}",
                 _kept(number),
             ),
             locks=locks,
@@ -364,7 +383,7 @@ def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
     foreign = [c for c in columns.values() if not own[c.name] and c.generated != "v"]
     if foreign:
         alter = ", ".join(
-            f"ALTER COLUMN {quote(c.name)} TYPE text COLLATE pg_catalog.\"default\" USING {quote(c.name)}::text"
+            f'ALTER COLUMN {quote(c.name)} TYPE text COLLATE pg_catalog."default" USING {quote(c.name)}::text'
             for c in foreign
         )
         said = f"{table}: what is kept needs no types but PostgreSQL's own"
@@ -386,10 +405,10 @@ def _stripped(
             connection,
             """
             SELECT statement FROM (
-                SELECT 1 AS place, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s, conname)
+                SELECT 1, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s::text, conname)
                 FROM pg_constraint WHERE conrelid = %(oid)s AND contype = 'f'
                 UNION ALL
-                SELECT 2, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s, conname)
+                SELECT 2, oid, format('ALTER TABLE %%s DROP CONSTRAINT %%I', %(table)s::text, conname)
                 FROM pg_constraint WHERE conrelid = %(oid)s AND contype IN ('p', 'u', 'x', 'c')
                 UNION ALL
                 SELECT 3, indexrelid, format('DROP INDEX %%I.%%I', n.nspname, c.relname)
@@ -398,27 +417,28 @@ def _stripped(
                 WHERE indrelid = %(oid)s AND NOT EXISTS (
                     SELECT FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('p', 'u', 'x'))
                 UNION ALL
-                SELECT 4, oid, format('DROP TRIGGER %%I ON %%s', tgname, %(table)s)
+                SELECT 4, oid, format('DROP TRIGGER %%I ON %%s', tgname, %(table)s::text)
                 FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal
                 UNION ALL
-                SELECT 5, oid, format('DROP POLICY %%I ON %%s', polname, %(table)s)
+                SELECT 5, oid, format('DROP POLICY %%I ON %%s', polname, %(table)s::text)
                 FROM pg_policy WHERE polrelid = %(oid)s
                 UNION ALL
-                SELECT 6, oid, format('DROP RULE %%I ON %%s', rulename, %(table)s)
+                SELECT 6, oid, format('DROP RULE %%I ON %%s', rulename, %(table)s::text)
                 FROM pg_rewrite WHERE ev_class = %(oid)s
                 UNION ALL
                 SELECT 7, s.oid, format('DROP STATISTICS %%I.%%I', n.nspname, s.stxname)
                 FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
                 WHERE stxrelid = %(oid)s
                 UNION ALL
-                SELECT 8, r.oid, format('ALTER PUBLICATION %%I DROP TABLE %%s', pubname, %(table)s)
+                SELECT 8, r.oid, format('ALTER PUBLICATION %%I DROP TABLE %%s', pubname, %(table)s::text)
                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE prrelid = %(oid)s
                 UNION ALL
-                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL ON TABLE %%s FROM %%s', %(table)s,
+                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL ON TABLE %%s FROM %%s', %(table)s::text,
                        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
                 FROM pg_class, aclexplode(relacl) WHERE oid = %(oid)s AND grantee <> relowner
                 UNION ALL
-                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL (%%I) ON TABLE %%s FROM %%s', attname, %(table)s,
+                SELECT DISTINCT 9, 0::oid, format('REVOKE ALL (%%I) ON TABLE %%s FROM %%s',
+                       attname, %(table)s::text,
                        CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
                 FROM pg_attribute, aclexplode(attacl) WHERE attrelid = %(oid)s AND NOT attisdropped
             ) AS found (place, oid, statement) ORDER BY place, oid
@@ -428,7 +448,9 @@ def _stripped(
         )
     ]
     if catalog.scalar(
-        connection, "SELECT relrowsecurity OR relforcerowsecurity FROM pg_class WHERE oid = %(o)s", o=table.oid
+        connection,
+        "SELECT relrowsecurity OR relforcerowsecurity FROM pg_class WHERE oid = %(o)s",
+        o=table.oid,
     ):
         statements.append(f"{alter} DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
     for column in columns.values():
@@ -453,15 +475,15 @@ def continue_sequences(migrator: Migrator, schema: str, table: str) -> list[str]
         return []
     qualified = f"{quote(schema)}.{quote(table)}"
     return [
-        f"SELECT setval(pg_get_serial_sequence({literal(qualified).strip()}, {literal(column).strip()}), {last})"
+        f"SELECT setval(pg_get_serial_sequence({literal(qualified).strip()}, "
+        f"{literal(column).strip()}), {last})"
         for column, last in kept.details["sequences"].items()
         if last is not None
     ]
 
 
 def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
-    """
-    The steps that put a kept table's rows into the one that the revision has created again.
+    """The steps that put a kept table's rows into the one that the revision has created again.
 
     A row written meanwhile under the same key wins. A row whose parent is gone is set aside and reported.
     """
@@ -470,14 +492,15 @@ def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
     if kept is None:
         return []
     there = catalog.columns(connection, table.oid)
-    common = [
-        name for name in kept.details["types"] if name in there and not there[name].generated
-    ]
+    common = [name for name in kept.details["types"] if name in there and not there[name].generated]
     values = ", ".join(f"gone.{quote(name)}::{there[name].type_sql}" for name in common)
+    if changed := [name for name in common if kept.details["types"][name] != there[name].type_sql]:
+        migrator.warn(f"{table}.{changed[0]} has another type now; what was kept stays in {kept.sql}")
+        return []
     names = ", ".join(quote(name) for name in common)
     parents = _parents(connection, table, there)
     statement = (
-        f"WITH gone AS (DELETE FROM {kept.sql} AS kept WHERE {{inside}}{parents} RETURNING kept.*) "
+        f"WITH gone AS (DELETE FROM {kept.sql} AS source WHERE {{inside}}{parents} RETURNING source.*) "
         f"INSERT INTO {table.sql} ({names}) OVERRIDING SYSTEM VALUE SELECT {values} FROM gone "
         "ON CONFLICT DO NOTHING"
     )
@@ -490,15 +513,15 @@ def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
     return [
         Step(
             f"{table}: give back its rows, kept at {kept.kept_at}",
-            kind=Kind.FILL,
-            fill=Fill(kept.sql, statement=statement, until_still=True),
+            kind=Kind.COPY,
+            copy=Copy(kept.sql, statement, until_still=True),
         ),
         Step(f"{table}: its rows are given back", sql=(f"DO {literal(settle).strip()}",), undo=None),
     ]
 
 
 def _parents(connection: Connection, table: Table, there: dict[str, catalog.Column]) -> str:
-    """A condition on ``kept``: each of its foreign keys finds its parent."""
+    """A condition on ``source``: each of its foreign keys finds its parent."""
     conditions = []
     for parent, ours, theirs in catalog.rows(
         connection,
@@ -514,9 +537,10 @@ def _parents(connection: Connection, table: Table, there: dict[str, catalog.Colu
         """,
         oid=table.oid,
     ):
-        missing = " OR ".join(f"kept.{quote(o)} IS NULL" for o in ours)
+        missing = " OR ".join(f"source.{quote(o)} IS NULL" for o in ours)
         match = " AND ".join(
-            f"parent.{quote(t)} = kept.{quote(o)}::{there[o].type_sql}" for o, t in zip(ours, theirs, strict=True)
+            f"parent.{quote(t)} = source.{quote(o)}::{there[o].type_sql}"
+            for o, t in zip(ours, theirs, strict=True)
         )
         conditions.append(f" AND ({missing} OR EXISTS (SELECT FROM {parent} parent WHERE {match}))")
     return "".join(conditions)

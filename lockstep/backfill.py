@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep import catalog
 from lockstep.errors import LockstepError
-from lockstep.steps import execute, set_lock_timeout, sqlstate, transaction
+from lockstep.steps import RETRIED, execute, pause, set_lock_timeout, sqlstate, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.steps import Fill, Pace, Step
+
+#: How often a batch of a copy is tried before its error is raised; a lock may be held for long.
+_MOST_TRIES = 10_000
 
 log = logging.getLogger("alembic.lockstep")
 
@@ -96,29 +99,80 @@ def _one_pass(
     connection: Connection, pace: Pace, todo: Fill, name: str, breathe: Callable[[], None], *, first: bool
 ) -> bool:
     """Go over the table once; return whether rows were left because others had them locked."""
-    pages = _pages(connection, todo)
+    changed = 0
+
+    def batch(page: int, until: int) -> int:
+        nonlocal changed
+        # Few rows are left to a later pass: whether they match again is asked of each of them.
+        some, left = _batch(connection, pace, todo, page, until, checked=not first or not changed)
+        changed += some
+        return int(left)
+
+    return _walk(connection, pace, todo.table, name, breathe, batch) > 0
+
+
+def _walk(
+    connection: Connection,
+    pace: Pace,
+    table: str,
+    name: str,
+    breathe: Callable[[], None],
+    batch: Callable[[int, int], int],
+) -> int:
+    """Call ``batch`` for one range of pages after another, sized by how long the last one took; its sum."""
+    pages = _pages(connection, table)
     width = 16.0
-    page = changed = 0
-    skipped = False
+    page = total = 0
     with _progress(name, pages) as advance:
         while page < pages:
             until = min(page + max(int(width), 1), pages)
             started = time.monotonic()
-            # Few rows are left to a later pass: whether they match again is asked of each of them.
-            some, left = _batch(connection, pace, todo, page, until, checked=not first or not changed)
-            changed += some
-            skipped |= left
+            total += batch(page, until)
             took = time.monotonic() - started
             advance(until - page)
             page = until
             # Not more than twice as many at once: one lucky batch says little about the next.
             width = min(max(width * min(max(pace.batch_time / max(took, 1e-4), 0.25), 2.0), 1.0), 1e6)
             breathe()
-    return skipped
+    return total
 
 
-def _pages(connection: Connection, todo: Fill) -> int:
-    table = catalog.literal(todo.table.removeprefix("ONLY "))
+def copy(connection: Connection, pace: Pace, step: Step, name: str) -> None:
+    """Carry rows over by ``step.copy.statement``, in batches like those of ``fill``.
+
+    A batch that meets a lock, or a row whose parent has just gone, is tried again.
+    """
+    todo = step.copy
+    if todo is None:
+        raise LockstepError(f"{step.says}: nothing to copy")
+
+    def batch(page: int, until: int) -> int:
+        statement = todo.statement.replace("{inside}", _inside("source.", page, until))
+        attempt = 0
+        while True:
+            try:
+                with transaction(connection):
+                    execute(connection, "SET LOCAL synchronous_commit = off")
+                    execute(connection, "SET LOCAL row_security = off")
+                    set_lock_timeout(connection, pace.lock_timeout)
+                    return int(execute(connection, statement).rowcount)
+            except DBAPIError as error:
+                if sqlstate(error) not in {*RETRIED, "23503"} or attempt == _MOST_TRIES:
+                    raise
+            pause(attempt)
+            attempt += 1
+
+    with _lag_watched(connection, pace) as breathe:
+        while _walk(connection, pace, todo.table, name, breathe, batch) and todo.until_still:
+            pass
+
+
+def _inside(qualifier: str, first: int, until: int) -> str:
+    return f"{qualifier}ctid >= '({first},0)'::tid AND {qualifier}ctid < '({until},0)'::tid"
+
+
+def _pages(connection: Connection, table: str) -> int:
+    table = catalog.literal(table.removeprefix("ONLY "))
     return int(
         catalog.scalar(
             connection, f"SELECT pg_relation_size({table}::regclass) / current_setting('block_size')::int"
@@ -130,11 +184,11 @@ def _batch(
     connection: Connection, pace: Pace, todo: Fill, first: int, until: int, *, checked: bool
 ) -> tuple[int, bool]:
     """Change the rows of some pages; return how many, and whether some may have been left to others."""
-    inside = f"ctid >= '({first},0)'::tid AND ctid < '({until},0)'::tid AND ({todo.predicate})"
+    inside = f"{_inside('', first, until)} AND ({todo.predicate})"
     try:
         return _update(connection, pace, todo, inside, checked=checked), False
     except DBAPIError as error:
-        if sqlstate(error) not in {"55P03", "40P01"}:
+        if sqlstate(error) not in RETRIED:
             raise
     # Somebody holds a row of the batch: waiting would hold the others for as long.
     free = f"SELECT ctid FROM {todo.table} WHERE {inside} FOR NO KEY UPDATE SKIP LOCKED"

@@ -9,7 +9,7 @@ from alembic.ddl.base import AddColumn
 from alembic.operations import ops
 from sqlalchemy.schema import CreateIndex, SetColumnComment
 
-from lockstep import catalog, constraints, indexes
+from lockstep import archive, catalog, constraints, indexes
 from lockstep.catalog import quote
 from lockstep.errors import LockstepError
 from lockstep.rehearsal import Copy, rehearsal
@@ -61,11 +61,15 @@ def add_column(migrator: Migrator, table: Table, operation: ops.AddColumnOp) -> 
         return None
     undo = (f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(column.name)}",)
     comment = [migrator.compile(SetColumnComment(column))] if column.comment is not None else []
+    give_back = archive.give_back_column(
+        migrator, table, column.name, became.type_sql, None if rewritten else became.default
+    )
     if rewritten:
         steps = _filled_afterwards(migrator, table, became, identity, comment, undo, serial=serial)
     else:
         add = migrator.compile(AddColumn(table.name, column, schema=table.schema))
         steps = [Step(f"{table}: add column {column.name}", sql=(add, *comment), undo=undo)]
+    steps[1:1] = give_back
     return [*steps, *_parts_of(migrator, table, holder, lambda copy: copy.run(trial))]
 
 

@@ -16,7 +16,7 @@ from alembic.runtime.migration import RevisionStep
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from lockstep import catalog, operations, recovery
+from lockstep import catalog, operations, recovery, status
 from lockstep.errors import LockstepError
 from lockstep.ledger import SCHEMA, Ledger
 from lockstep.migrator import Migrator
@@ -132,16 +132,25 @@ def _run_offline(url: str | URL | None, migrator: Migrator, configure: dict[str,
 def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, Any]) -> None:
     _configure(migrator, {**configure, "connection": connected, "transaction_per_migration": True})
     if "destination_rev" not in context.get_context().opts:
+        tell_status(connected, migrator.ledger.version_table)
         with context.begin_transaction():
             context.run_migrations()
         return
     with _only_migrator(connected, migrator.ledger.version_table), migrator.listening(connected):
         with connected.begin():
             migrator.ledger.create(connected)
+        tell_status(connected, migrator.ledger.version_table)
         with context.begin_transaction():
             context.run_migrations()
         if connected.in_transaction():
             connected.commit()
+
+
+def tell_status(connected: Connection, version_table: str) -> None:
+    """Log in a line each what is half done and what is kept."""
+    with connected.begin():
+        for line in status.lines(status.status(connected, version_table, ())):
+            log.info("%s", line)
 
 
 def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 SCHEMA = "lockstep"
+ARCHIVE_SCHEMA = "lockstep_archive"
 
-_CREATE_SCHEMA = """
-CREATE SCHEMA lockstep;
-COMMENT ON SCHEMA lockstep IS 'Lockstep: revisions under way';
-"""
+#: What each schema is for; a role that may not create schemas is given both by somebody who may.
+_SCHEMAS = {SCHEMA: "Lockstep: revisions under way", ARCHIVE_SCHEMA: "Lockstep: what downgrades dropped"}
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS lockstep.revision (
@@ -43,6 +42,19 @@ CREATE TABLE IF NOT EXISTS lockstep.operation (
     steps jsonb NOT NULL,
     done integer NOT NULL,
     PRIMARY KEY (version_table, key)
+);
+CREATE TABLE IF NOT EXISTS lockstep.archive (
+    id bigserial PRIMARY KEY,
+    version_table text NOT NULL,
+    revision text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('table', 'column')),
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    column_name text,
+    place text NOT NULL,
+    details jsonb NOT NULL,
+    state text NOT NULL CHECK (state IN ('keeping', 'kept', 'set aside')),
+    kept_at timestamptz NOT NULL DEFAULT now()
 );
 """
 
@@ -81,24 +93,27 @@ class Ledger:
         self.version_table = version_table
 
     def exists(self, connection: Connection) -> bool:
-        return bool(catalog.scalar(connection, "SELECT to_regclass('lockstep.operation')"))
+        return bool(catalog.scalar(connection, "SELECT to_regclass('lockstep.archive')"))
 
     def create(self, connection: Connection) -> None:
-        """Create Lockstep's schema where it is missing. Needs CREATE on the database, once."""
+        """Create Lockstep's schemas and tables where they are missing. Needs CREATE on the database, once."""
         if self.exists(connection):
             return
-        user, database = catalog.rows(connection, "SELECT current_user, current_database()")[0]
-        # Even with IF NOT EXISTS it would need a privilege that is not needed where the schema is given.
-        missing = catalog.scalar(connection, "SELECT to_regnamespace('lockstep') IS NULL")
+        names = catalog.rows(connection, "SELECT current_user, current_database()")[0]
+        user, database = (catalog.quote(name) for name in names)
         try:
-            execute(connection, (_CREATE_SCHEMA if missing else "") + _CREATE)
+            for schema, comment in _SCHEMAS.items():
+                if not catalog.scalar(connection, "SELECT to_regnamespace(%(name)s)", name=schema):
+                    execute(connection, f"CREATE SCHEMA {schema}")
+                    execute(connection, f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}")
+            execute(connection, _CREATE)
         except Exception as error:
             if sqlstate(error) != "42501":
                 raise
+            schemas = "; ".join(f"CREATE SCHEMA {schema} AUTHORIZATION {user}" for schema in _SCHEMAS)
             raise LockstepError(
-                f"Lockstep keeps its ledger in a schema named {SCHEMA}, which {user} may not create: "
-                f"GRANT CREATE ON DATABASE {catalog.quote(database)} TO {catalog.quote(user)}, "
-                f"or CREATE SCHEMA {SCHEMA} AUTHORIZATION {catalog.quote(user)}"
+                f"Lockstep keeps its ledger and what downgrades drop in schemas of its own, which {user} may "
+                f"not create: GRANT CREATE ON DATABASE {database} TO {user}, or {schemas}"
             ) from error
 
     def read(self, connection: Connection) -> Underway | None:
@@ -153,6 +168,13 @@ class Ledger:
                 "steps": json.dumps([step.to_json() for step in steps]),
                 "done": done,
             },
+        )
+
+    def forget(self, connection: Connection, key: str) -> None:
+        """Take an operation out of the ledger, so that it is run again."""
+        connection.exec_driver_sql(
+            "DELETE FROM lockstep.operation WHERE version_table = %(table)s AND key = %(key)s",
+            {"table": self.version_table, "key": key},
         )
 
     def fail(self, connection: Connection, error: str) -> None:

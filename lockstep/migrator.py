@@ -17,7 +17,7 @@ from alembic.operations import Operations
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import catalog
-from lockstep.backfill import fill
+from lockstep.backfill import copy, fill
 from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.journal import Journal
 from lockstep.ledger import Entry, Ledger, Underway
@@ -83,6 +83,8 @@ class Migrator:
         self.context: MigrationContext
         self.created: set[tuple[str | None, str]] = set()
         self.added: set[tuple[str, str]] = set()
+        self.at_the_end: list[Callable[[], Any]] = []
+        """What follows the revision's own code."""
         self._taken_for_empty: set[int] = set()
         self._underway: Underway | None = None
         self._step: RevisionStep | None = None
@@ -101,6 +103,16 @@ class Migrator:
         if found is None:  # pragma: no cover - only in --sql mode, where nothing asks
             raise LockstepError("there is no connection in --sql mode")
         return found
+
+    @property
+    def revision(self) -> str:
+        """The revision at hand."""
+        return "" if self._step is None else str(self._step.revision.revision)
+
+    @property
+    def direction(self) -> str:
+        """``upgrade`` or ``downgrade``, as far as a revision is at hand."""
+        return "" if self._step is None else _direction(self._step)
 
     @property
     def offline(self) -> bool:
@@ -155,6 +167,7 @@ class Migrator:
         self._position = 0
         self.created.clear()
         self.added.clear()
+        self.at_the_end.clear()
         self._timed_out = False
         entries = self._underway.entries if self._underway else []
         recorded = [line for entry in entries for step in entry.steps for line in step.journal]
@@ -165,6 +178,8 @@ class Migrator:
         self._own_code = True
         try:
             function(**arguments)
+            for give_back in self.at_the_end:
+                give_back()
             # What it wrote last is committed together with the version table: nothing to write down.
             self.journal.pending = []
         finally:
@@ -423,6 +438,8 @@ class Migrator:
                     return
                 if step.kind is Kind.FILL:
                     fill(connection, self.pace, step, entry.says)
+                elif step.kind is Kind.COPY:
+                    copy(connection, self.pace, step, entry.says)
                 else:
                     self._outside_step(step, again=again)
                 with transaction(connection):

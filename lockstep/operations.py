@@ -15,7 +15,7 @@ from alembic.operations import Operations, ops
 from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.migration import MigrationContext
 
-from lockstep import catalog, columns, constraints, indexes
+from lockstep import archive, catalog, columns, constraints, indexes
 from lockstep.catalog import quote
 from lockstep.errors import LockstepError
 from lockstep.migrator import Migrator, is_plain
@@ -235,8 +235,77 @@ def _create_table(
 ) -> Any:
     migrator.created.add((operation.schema, operation.table_name))
     table = migrator.perform(name, lambda: None, as_written, undo=lambda: undo_of(migrator, operation))
+    if migrator.direction == "upgrade" and not migrator.offline:
+        _give_back(migrator, operation)
     # A revision may use the table that it gets back, also when an earlier process created it.
     return operation.to_table(migrator.context) if table is None else table
+
+
+def _give_back(migrator: Migrator, operation: ops.CreateTableOp) -> None:
+    """Let the new table's sequences go on, and put back the rows that a downgrade kept, at the end."""
+
+    def found() -> catalog.Table | None:
+        return catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+
+    def sequences() -> Sequence[Step]:
+        table = found()
+        sql = archive.continue_sequences(migrator, table.schema, table.name) if table else []
+        return [Step(f"{table}: its sequences go on", sql=tuple(sql))] if sql else []
+
+    def rows() -> Sequence[Step]:
+        table = found()
+        return archive.give_back_table(migrator, table) if table else []
+
+    name = _named(operation, operation.table_name)
+    migrator.perform(f"{name}: sequences", sequences, _nothing)
+    migrator.at_the_end.append(lambda: migrator.perform(f"{name}: rows", rows, _nothing))
+
+
+def _nothing() -> None:
+    """As written, there is nothing to give back."""
+
+
+def _drop_table(
+    migrator: Migrator,
+    operation: ops.DropTableOp,
+    as_written: Callable[[], Any],
+    previous: Implementation,
+    name: str,
+) -> Any:
+    def steps() -> Sequence[Step] | None:
+        table = _kept_table(migrator, operation)
+        drop = sql_of(migrator, previous, operation) if table else []
+        return archive.keep_table(migrator, table, drop) if table and drop else None
+
+    return migrator.perform(name, steps, as_written)
+
+
+def _drop_column(
+    migrator: Migrator,
+    operation: ops.DropColumnOp,
+    as_written: Callable[[], Any],
+    previous: Implementation,
+    name: str,
+) -> Any:
+    def steps() -> Sequence[Step] | None:
+        table = _kept_table(migrator, operation)
+        if table is None:
+            return None
+        return archive.keep_column(
+            migrator, table, operation.column_name, sql_of(migrator, previous, operation)
+        )
+
+    return migrator.perform(name, steps, as_written)
+
+
+def _kept_table(migrator: Migrator, operation: Any) -> catalog.Table | None:
+    """The table, where what is dropped of it has rows and is worth keeping."""
+    if migrator.offline or not archive.worth_keeping(migrator):
+        return None
+    table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+    if table is None or table.kind not in {"r", "p"} or catalog.is_empty(migrator.connection, table):
+        return None
+    return table
 
 
 def _create_index(
@@ -405,7 +474,7 @@ def _constraint_name(operation: Any) -> str:
 
 
 _register(ops.CreateTableOp, lambda o: _named(o, o.table_name), _create_table)
-_register(ops.DropTableOp, lambda o: _named(o, o.table_name), _brief)
+_register(ops.DropTableOp, lambda o: _named(o, o.table_name), _drop_table)
 _register(ops.RenameTableOp, lambda o: _named(o, o.table_name, o.new_table_name), _brief)
 _register(ops.CreateTableCommentOp, lambda o: _named(o, o.table_name), _brief)
 _register(ops.DropTableCommentOp, lambda o: _named(o, o.table_name), _brief)
@@ -423,7 +492,7 @@ _register(
         )
     ),
 )
-_register(ops.DropColumnOp, lambda o: _named(o, o.table_name, o.column_name), _brief)
+_register(ops.DropColumnOp, lambda o: _named(o, o.table_name, o.column_name), _drop_column)
 _register(ops.CreateIndexOp, lambda o: _named(o, o.table_name, o.index_name), _create_index)
 _register(ops.DropIndexOp, lambda o: _named(o, o.index_name), _drop_index)
 _register(ops.AddConstraintOp, _constraint_name, _add_constraint)

@@ -40,6 +40,8 @@ class Kind(StrEnum):
     """Outside of any transaction (CONCURRENTLY); recognised from the catalog when it was interrupted."""
     FILL = "fill"
     """Batches, each a transaction of its own; goes on where its predicate still holds."""
+    COPY = "copy"
+    """Batches too; a range of pages that was carried over already changes nothing."""
     UNKNOWN = "unknown"
     """A statement of the revision's that runs outside of transactions and that no catalog tells about."""
 
@@ -53,6 +55,19 @@ class Fill:
     predicate: str
     quiet: bool = False
     """Without firing the table's own triggers: what is filled is Lockstep's own column."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Rows to carry over in batches: ``statement`` for each range of pages of ``table``.
+
+    ``{inside}`` in it is the condition on the ctid of ``source``. ``until_still``: over and
+    over, until it changes nothing.
+    """
+
+    table: str
+    statement: str
+    until_still: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ class Step:
     undo: tuple[str, ...] | None = ()
     offenders: str | None = None
     fill: Fill | None = None
+    copy: Copy | None = None
     undo_present: str | None = None
     journal: tuple[dict[str, Any], ...] = ()
 
@@ -91,6 +107,8 @@ class Step:
         known["kind"] = Kind(known.get("kind", Kind.BRIEF))
         if known.get("fill"):
             known["fill"] = Fill(**known["fill"])
+        if known.get("copy"):
+            known["copy"] = Copy(**known["copy"])
         return cls(**known)
 
 

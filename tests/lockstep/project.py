@@ -58,13 +58,14 @@ def downgrade():
 
 
 class Project:
-    """A folder of revisions named ``r1``, ``r2`` …, each after the one before."""
+    """A folder of revisions named ``r1``, ``r2`` … (or otherwise), each after the one before."""
 
-    def __init__(self, folder: Path, url: str, **run: object) -> None:
+    def __init__(self, folder: Path, url: str, *, name: str = "r", **run: object) -> None:
         self.folder = folder
         self.url = url
         self.run_options = run
         self.count = 0
+        self.name = name
         (folder / "versions").mkdir(parents=True)
         (folder / "env.py").write_text(_ENV)
 
@@ -73,7 +74,7 @@ class Project:
     ) -> str:
         """Write a revision file, after the last one unless ``down`` says after which; return its name."""
         self.count += 1
-        name = f"r{self.count}"
+        name = f"{self.name}{self.count}"
         (self.folder / "versions" / f"{name}.py").write_text(
             _REVISION.format(
                 revision=name,

@@ -264,6 +264,7 @@ def test_a_role_that_may_not_create_the_ledger_is_told_what_to_grant(
             project.upgrade(url=url)
         with cluster18.connect(database) as connection:
             connection.execute("CREATE SCHEMA lockstep AUTHORIZATION lowly")
+            connection.execute("CREATE SCHEMA lockstep_archive AUTHORIZATION lowly")
         project.upgrade(url=url)
         assert "public.things_a" in relations(cluster18, database)
     finally:

@@ -42,7 +42,7 @@ def test_an_operation_ends_where_plain_alembic_ends(
     tmp_path: Path,
 ) -> None:
     pair = pairs.pop((cluster.version, filled), None) or Pair(cluster, filled=filled)
-    project = Project(tmp_path / "project", "")
+    project = Project(tmp_path / "project", "", name=case.name[:28])
     project.revision(case.upgrade, case.downgrade)
     for direction, to in (("upgrade", "head"), ("downgrade", "base")):
         run = getattr(project, direction)
