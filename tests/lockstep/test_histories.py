@@ -8,7 +8,7 @@ import pytest
 
 from tests.lockstep.histories import HISTORIES, NAMED
 from tests.lockstep.project import Project
-from tests.lockstep.test_operations import catalog_of
+from tests.lockstep.state import catalog_of
 
 if TYPE_CHECKING:
     from pathlib import Path
