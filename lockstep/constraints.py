@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.schema import AddConstraint
+from sqlalchemy.schema import AddConstraint, CheckConstraint, ForeignKeyConstraint
 
 from lockstep import catalog
 from lockstep.catalog import quote
@@ -147,6 +147,26 @@ def _rehearsed_check_name(
     # PostgreSQL puts the column into the name only where the expression speaks of exactly one.
     parts = [row[0] for row in columns] if len(columns) == 1 else []
     return catalog.default_name(connection, table, parts, "check")
+
+
+def offline(migrator: Migrator, constraint: Any) -> list[Step] | None:
+    """For a --sql script: NOT VALID, then VALIDATE, where the name is known without asking PostgreSQL."""
+    options = constraint.dialect_options["postgresql"]
+    if (
+        not isinstance(constraint, ForeignKeyConstraint | CheckConstraint)
+        or constraint.name is None
+        or options.get("not_valid")
+    ):
+        return None
+    name = migrator.context.dialect.identifier_preparer.format_constraint(constraint)
+    options["not_valid"] = True
+    table = migrator.context.dialect.identifier_preparer.format_table(constraint.table)
+    add = migrator.compile(AddConstraint(constraint, isolate_from_table=True))
+    check = f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
+    return [
+        Step(f"{table}: add {name}, not valid yet", sql=(add,)),
+        Step(f"{table}: validate {name}", sql=(check,), kind=Kind.LONG),
+    ]
 
 
 def not_null(connection: Connection, table: Table, column: str) -> list[Step]:

@@ -367,9 +367,17 @@ def _add_constraint(
     if isinstance(operation, ops.CreateForeignKeyOp):
         operation = _WithTable(operation, operation.source_table, operation.kw.get("source_schema"))
     if migrator.offline:
-        return migrator.perform(name, lambda: None, as_written)
+        return migrator.perform(name, lambda: _constraint_offline(migrator, operation), as_written)
     run = _online(lambda m, table, op, p: _constraint_steps(m, table, getattr(op, "operation", op), p))
     return run(migrator, operation, as_written, previous, name)
+
+
+def _constraint_offline(migrator: Migrator, operation: Any) -> Sequence[Step] | None:
+    if migrator.is_created(operation.table_name, operation.schema):
+        return None
+    return constraints.offline(
+        migrator, getattr(operation, "operation", operation).to_constraint(migrator.context)
+    )
 
 
 class _WithTable:
