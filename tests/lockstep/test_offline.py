@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.lockstep.cases import CASES, ROWS, SCHEMA
 from tests.lockstep.project import Project
-from tests.lockstep.test_operations import catalog_of, rows_of
+from tests.lockstep.state import catalog_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
