@@ -67,18 +67,20 @@ class Proof:
         self.cluster = cluster
         self.case = case
         self.template = template
-        self.project = Project(folder, "", short_way=False)
+        self.project = Project(folder, "", name=case.name[:28], short_way=False)
         self.project.revision(case.upgrade, case.downgrade)
-        database = cluster.create_database(template)
-        self.start = self._state(database)
-        self._go(database, "upgrade")
-        self.up = self._state(database)
-        self._upgraded = cluster.create_database(database)
-        self._go(database, "downgrade")
-        self.down = self._state(database)
-        self._go(database, "upgrade")
-        self.up_again = self._state(database)
-        cluster.drop_database(database)
+        self._states: dict[tuple[str, ...], State] = {}
+        self._upgraded: str | None = None
+
+    def undisturbed(self, *directions: str) -> State:
+        """What a database is like after these directions, one after the other, with nobody killed."""
+        if directions not in self._states:
+            database = self.cluster.create_database(self.template)
+            for direction in directions:
+                self._go(database, direction)
+            self._states[directions] = self._state(database)
+            self.cluster.drop_database(database)
+        return self._states[directions]
 
     def _go(self, database: str, direction: str) -> None:
         to = "head" if direction == "upgrade" else "base"
@@ -96,7 +98,12 @@ class Proof:
         return counted
 
     def _prepared(self, direction: str) -> str:
-        return self.cluster.create_database(self.template if direction == "upgrade" else self._upgraded)
+        if direction == "upgrade":
+            return self.cluster.create_database(self.template)
+        if self._upgraded is None:
+            self._upgraded = self.cluster.create_database(self.template)
+            self._go(self._upgraded, "upgrade")
+        return self.cluster.create_database(self._upgraded)
 
     def kill(self, direction: str, victim: str, at: int, then: str) -> str | None:
         """Kill ``victim`` at a point, go on in the direction ``then``; what is wrong afterwards, or None."""
@@ -120,10 +127,13 @@ class Proof:
 
     def _judge(self, state: State, direction: str, then: str) -> str | None:
         if then == "upgrade":
-            right = [self.up] if direction == "upgrade" else [self.up_again, self.up]
+            right = [self.undisturbed("upgrade")]
+            if direction == "downgrade":
+                right.append(self.undisturbed("upgrade", "downgrade", "upgrade"))
         else:
-            # Taken back, or finished and then brought down by the revision's own downgrade().
-            right = [self.down, self.start]
+            # Finished and then brought down by the revision's own downgrade(), or taken back.
+            down = self.undisturbed("upgrade", "downgrade")
+            right = [down, (down[0], self.undisturbed()[1])]
         if state in right:
             return None
         if state[0] not in [catalog for catalog, _ in right]:
