@@ -412,10 +412,12 @@ class Migrator:
         if not again:
             with transaction(self.connection):
                 self._record(entry, 0)
+        if entry.steps:
+            log.info("%s", entry.steps[0].says if len(entry.steps) == 1 else entry.says)
         for number, step in enumerate(entry.steps):
             if number < entry.done:
                 continue
-            log.info("%s", step.says)
+            log.debug("%s", step.says)
             self._run_step(entry, step, number + 1, again=again and number == entry.done)
 
     def _run_step(self, entry: Entry, step: Step, number: int, *, again: bool) -> None:

@@ -101,7 +101,7 @@ def sql_of(migrator: Migrator, implementation: Implementation, operation: ops.Mi
     recorder = _Recorder()
     # Its log lines would announce a migration that nobody runs.
     quiet = logging.getLogger("alembic.runtime.migration")
-    level, quiet.level = quiet.level, logging.ERROR
+    disabled, quiet.disabled = quiet.disabled, True
     try:
         context = MigrationContext.configure(
             dialect=migrator.context.dialect,
@@ -113,7 +113,7 @@ def sql_of(migrator: Migrator, implementation: Implementation, operation: ops.Mi
             },
         )
     finally:
-        quiet.setLevel(level)
+        quiet.disabled = disabled
     implementation(Operations(context), operation)
     return [statement.replace("%%", "%") for statement in recorder.statements]
 
@@ -461,8 +461,9 @@ def _named(operation: Any, *parts: Any) -> str:
     kind = type(operation).__name__.removesuffix("Op")
     words = "".join(" " + letter.lower() if letter.isupper() else letter for letter in kind).strip()
     schema = getattr(operation, "schema", None)
-    name = " ".join(str(part) for part in parts if part is not None)
-    return f"{words} {schema + '.' if schema else ''}{name}"
+    first, *rest = [str(part) for part in parts if part is not None] or [""]
+    first = f"{schema}.{first}" if schema else first
+    return f"{first}: {words} {' '.join(rest)}" if rest else f"{words} {first}"
 
 
 def _hashed(operation: ops.ExecuteSQLOp) -> str:

@@ -69,7 +69,7 @@ def lines(found: Status) -> list[str]:
             f"({done} operations done){reason}"
         )
     if found.kept:
-        told.append(f"{len(found.kept)} dropped tables and columns are kept; see: lockstep archive")
+        told.append(f"kept of what downgrades dropped: {len(found.kept)}; see: lockstep archive")
     return told
 
 

@@ -63,6 +63,22 @@ def test_alembic_names_each_revision_in_its_log(project: Project, caplog: pytest
     assert "Running upgrade r1 -> r2" in caplog.text
 
 
+def test_an_operation_is_a_line_in_the_log_and_its_steps_are_details(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.upgrade()
+    project.revision("op.alter_column('things', 'a', nullable=False, server_default='none')")
+    caplog.clear()
+    caplog.set_level(logging.INFO, "alembic.runtime.migration")
+    caplog.set_level(logging.DEBUG, "alembic.lockstep")
+    project.upgrade()
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert said[said.index("Running upgrade r2 -> r3") + 1 :] == ["things: alter column a"]
+    assert "Generating static SQL" not in said
+    assert "things.a: not null for new rows" in caplog.text
+    assert not logging.getLogger("alembic.runtime.migration").disabled
+
+
 @pytest.mark.parametrize(
     "query", ["ssl=disable", "prepared_statement_cache_size=0&statement_cache_size=0&timeout=5"]
 )
