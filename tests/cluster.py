@@ -24,15 +24,30 @@ _DATABASE_NUMBER = count(1)
 FAST: tuple[str, ...] = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
+def memory() -> str | None:
+    """Where to put files that need not outlive the machine: in memory, where it has room; None elsewhere.
+
+    Creating and dropping a database takes a tenth of the time there. TMPDIR, where it is set, comes first.
+    """
+    shared = Path("/dev/shm")
+    if "TMPDIR" in os.environ or not os.access(shared, os.W_OK):
+        return None
+    return str(shared) if shutil.disk_usage(shared).free > 4 * 2**30 else None
+
+
 class Cluster:
-    """One PostgreSQL server on a socket in a folder of its own; superuser ``postgres``, no password."""
+    """One PostgreSQL server on a socket in a folder of its own; superuser ``postgres``, no password.
+
+    The folder is in memory where the settings say that nothing has to survive a power cut.
+    """
 
     def __init__(self, version: int = 18, settings: Sequence[str] = FAST, *, port: int | None = None) -> None:
         self.version = version
         self.port = port or 5432
         self._settings = [*settings, "max_connections=200"]
         self._settings.append("listen_addresses=" + ("127.0.0.1" if port else ""))
-        self.folder = Path(tempfile.mkdtemp(prefix=f"pg{version}-"))
+        place = memory() if "fsync=off" in settings else None
+        self.folder = Path(tempfile.mkdtemp(prefix=f"pg{version}-", dir=place))
         self.server = Server(self.folder, version=version, port=self.port)
         self.bin, self.data = self.server.bin, self.server.data
         self.server.create("postgres", trust_tcp=True, sync=False)

@@ -13,7 +13,7 @@ from alembic import command
 from folkmoot import revisions
 from folkmoot.embedded import programs
 from tests.api import Api
-from tests.cluster import Cluster
+from tests.cluster import Cluster, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +82,6 @@ def folder() -> Iterator[Path]:
     Not ``tmp_path``: as root, every start of pytest closes the folder above it to the account that runs
     PostgreSQL.
     """
-    made = Path(tempfile.mkdtemp(prefix="folkmoot-test-"))
+    made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
     yield made
     shutil.rmtree(made, ignore_errors=True)

@@ -17,6 +17,9 @@ from typing import Self
 import httpx
 import pytest
 
+from folkmoot import embedded
+from folkmoot.settings import load
+from tests.cluster import memory
 from tests.running import PROGRAM, environment, free_port
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +51,7 @@ class Terminal:
         )  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
-        return environment(PORT=str(self._port), WORKERS="1", PYTHONDONTWRITEBYTECODE="1", PAGER="cat")
+        return environment(PORT=str(self._port), WORKERS="1", PAGER="cat")
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +97,11 @@ class Terminal:
 
 def rerun(text: str) -> str:
     """The document with its outputs as they are now."""
-    folder = Path(tempfile.mkdtemp(prefix="folkmoot-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
+    # The commands share one server: starting and stopping it each time would take most of the test.
+    settings = load(folkmoot_data_dir=folder / ".data")
     try:
-        with Terminal(folder) as terminal:
+        with embedded.running(settings), Terminal(folder) as terminal:
 
             def again(block: re.Match[str]) -> str:
                 commands = [line[2:] for line in block[1].splitlines() if line.startswith("$ ")]
