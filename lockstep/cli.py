@@ -162,19 +162,19 @@ def resolve(
     def settle(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
         ledger = Ledger(table)
         underway = ledger.read(connection)
+        connection.commit()
         open_ones = [
             entry
             for entry in (underway.entries if underway else [])
             if not entry.done and entry.steps and entry.steps[0].kind is Kind.UNKNOWN
         ]
-        connection.commit()
-        if not open_ones:
+        if underway is None or not open_ones:
             typer.echo("nothing to resolve")
             return
         with transaction(connection.execution_options(isolation_level="AUTOCOMMIT")):
             for entry in open_ones:
                 if done:
-                    ledger.write(connection, entry.key, entry.position, entry.says, entry.steps, 1)
+                    ledger.write(connection, underway, entry, 1)
                 else:
                     ledger.forget(connection, entry.key)
                 typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")

@@ -76,13 +76,14 @@ def foreign_key_steps(
     locks = [(table.sql, "SHARE ROW EXCLUSIVE")]
     if parent.oid != table.oid:
         locks.append((parent.sql, "SHARE ROW EXCLUSIVE"))
-    given = " AND ".join(f"c.{quote(column)} IS NOT NULL" for column in columns)
+    given = " AND ".join(f"lockstep_row.{quote(column)} IS NOT NULL" for column in columns)
     match = " AND ".join(
-        f"p.{quote(theirs)} = c.{quote(ours)}" for ours, theirs in zip(columns, referred, strict=True)
+        f"lockstep_parent.{quote(theirs)} = lockstep_row.{quote(ours)}"
+        for ours, theirs in zip(columns, referred, strict=True)
     )
     offenders = (
-        f"SELECT to_jsonb(c)::text FROM {table.sql} c WHERE {given} "
-        f"AND NOT EXISTS (SELECT FROM {parent.sql} p WHERE {match})"
+        f"SELECT to_jsonb(lockstep_row)::text FROM {table.sql} lockstep_row WHERE {given} "
+        f"AND NOT EXISTS (SELECT FROM {parent.sql} lockstep_parent WHERE {match})"
     )
     return [
         Step(
@@ -120,7 +121,7 @@ def check(
             table.sql,
             str(table),
             name,
-            f"SELECT to_jsonb(c)::text FROM {table.sql} c WHERE NOT ({expression})",
+            f"SELECT to_jsonb(lockstep_row)::text FROM {table.sql} lockstep_row WHERE NOT ({expression})",
         ),
     ]
 
@@ -183,7 +184,10 @@ def not_null(connection: Connection, table: Table, column: str) -> list[Step]:
 
 def not_null_steps(connection: Connection, table: Table, column: str) -> list[Step]:
     """The steps of ``not_null``, for a column that need not exist yet."""
-    offenders = f"SELECT to_jsonb(c)::text FROM {table.sql} c WHERE c.{quote(column)} IS NULL"
+    offenders = (
+        f"SELECT to_jsonb(lockstep_row)::text FROM {table.sql} lockstep_row "
+        f"WHERE lockstep_row.{quote(column)} IS NULL"
+    )
     undo = (f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column)} DROP NOT NULL",)
     if catalog.server_version(connection) >= 18:
         name = catalog.default_name(connection, table, [column], "not_null")

@@ -15,8 +15,6 @@ from lockstep.errors import LockstepError
 from lockstep.steps import Step, execute, sqlstate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.engine import Connection
 
 SCHEMA = "lockstep"
@@ -140,32 +138,33 @@ class Ledger:
         ]
         return underway
 
-    def begin(self, connection: Connection, revision: str, direction: str, source_hash: str) -> None:
-        connection.exec_driver_sql(
-            "INSERT INTO lockstep.revision (version_table, revision, direction, source_hash) "
-            "VALUES (%(table)s, %(revision)s, %(direction)s, %(hash)s)",
-            {
-                "table": self.version_table,
-                "revision": revision,
-                "direction": direction,
-                "hash": source_hash,
-            },
-        )
-
     def write(
-        self, connection: Connection, key: str, position: int, says: str, steps: Sequence[Step], done: int
+        self,
+        connection: Connection,
+        underway: Underway,
+        entry: Entry,
+        done: int,
     ) -> None:
-        """Write down how far an operation has come; in the transaction of the step that was done."""
+        """Write down how far an operation has come, in the transaction of the step that was done."""
         connection.exec_driver_sql(
-            "INSERT INTO lockstep.operation (version_table, key, position, says, steps, done) "
-            "VALUES (%(table)s, %(key)s, %(position)s, %(says)s, %(steps)s, %(done)s) "
-            "ON CONFLICT (version_table, key) DO UPDATE SET done = excluded.done",
+            """
+            WITH begun AS (
+                INSERT INTO lockstep.revision (version_table, revision, direction, source_hash)
+                VALUES (%(table)s, %(revision)s, %(direction)s, %(hash)s) ON CONFLICT DO NOTHING
+            )
+            INSERT INTO lockstep.operation (version_table, key, position, says, steps, done)
+            VALUES (%(table)s, %(key)s, %(position)s, %(says)s, %(steps)s, %(done)s)
+            ON CONFLICT (version_table, key) DO UPDATE SET done = excluded.done
+            """,
             {
                 "table": self.version_table,
-                "key": key,
-                "position": position,
-                "says": says,
-                "steps": json.dumps([step.to_json() for step in steps]),
+                "revision": underway.revision,
+                "direction": underway.direction,
+                "hash": underway.source_hash,
+                "key": entry.key,
+                "position": entry.position,
+                "says": entry.says,
+                "steps": json.dumps([step.to_json() for step in entry.steps]),
                 "done": done,
             },
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -127,8 +127,7 @@ class Migrator:
         it has committed is not done twice. Raises CannotContinueError where an earlier run is in the way.
         """
         self._step = step
-        source = inspect.getsource(step.revision.module)
-        self._source_hash = hashlib.sha256(source.encode()).hexdigest()
+        self._source_hash = hashlib.sha256(Path(step.revision.path).read_bytes()).hexdigest()
         if self.offline:
             self._restart()
             function(**arguments)
@@ -480,12 +479,8 @@ class Migrator:
         if self._step is None:
             return
         if self._underway is None:
-            direction = _direction(self._step)
-            self.ledger.begin(self.connection, self._step.revision.revision, direction, self._source_hash)
-            begun = Underway(self._step.revision.revision, direction, self._source_hash, "", None)
-        self.ledger.write(self.connection, entry.key, entry.position, entry.says, entry.steps, done)
-        if self._underway is None:
-            self._underway = begun
+            self._underway = Underway(self.revision, self.direction, self._source_hash, "", None)
+        self.ledger.write(self.connection, self._underway, entry, done)
 
     # -- where the statements go -----------------------------------------------------------------------
 
@@ -495,17 +490,17 @@ class Migrator:
 
         An autocommit_block of the revision's stays as it is.
         """
-        if self.offline or self._in_autocommit():
+        if self.offline:
             yield
             return
-        if abandon:
+        if abandon and not self._in_autocommit():
             self.journal.pending = []
             # A COMMIT that follows finds nothing to commit.
             with suppress(DBAPIError):
                 execute(self.connection, "ROLLBACK")
         own, self._own_code = self._own_code, False
         try:
-            with self.context.autocommit_block():
+            with nullcontext() if self._in_autocommit() else self.context.autocommit_block():
                 yield
         finally:
             self._own_code = own

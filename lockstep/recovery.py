@@ -118,18 +118,18 @@ def undo(migrator: Migrator, underway: Underway) -> None:
     """Take a half-done revision back, the last operation first; can be stopped and called again."""
     for entry in sorted(underway.entries, key=lambda e: -e.position):
         for number, step in _begun(entry):
-            _undo_step(migrator, entry, step, number)
+            _undo_step(migrator, underway, entry, step, number)
         log.info("%s: taken back", entry.says)
     with transaction(migrator.connection):
         migrator.ledger.finish(migrator.connection)
 
 
-def _undo_step(migrator: Migrator, entry: Entry, step: Step, number: int) -> None:
+def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step, number: int) -> None:
     connection = migrator.connection
     statements = step.undo or ()
 
     def record() -> None:
-        migrator.ledger.write(connection, entry.key, entry.position, entry.says, entry.steps, number)
+        migrator.ledger.write(connection, underway, entry, number)
 
     if step.kind is Kind.OUTSIDE:
         with unhurried(connection):
