@@ -133,6 +133,7 @@ def _filled_afterwards(
                     "current_setting('lockstep.sequence')::bigint, false)",
                 ),
                 locks=((table.sql, "ACCESS EXCLUSIVE"),),
+                undo=(f"{alter} DROP IDENTITY",),
             )
         )
     return steps
