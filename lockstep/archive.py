@@ -288,7 +288,14 @@ def give_back_column(
         migrator.warn(f"{kept} was of type {kept.details['type']}; what was kept stays in {kept.sql}")
         return []
     same = " AND ".join(f"t.{quote(k)} = source.k{n}::{types[k]}" for n, k in enumerate(kept.details["key"]))
-    begun = f"({initial})::text" if initial else "NULL"
+    begun = "NULL"
+    if initial:
+        # What now() was when the column was added is kept in the catalog only.
+        where = f"attrelid = {literal(table.sql).strip()}::regclass AND attname = {literal(name).strip()}"
+        begun = (
+            f"coalesce((SELECT (attmissingval::text::text[])[1]::{new_type}::text FROM pg_attribute "
+            f"WHERE {where}), ({initial})::text)"
+        )
     statement = (
         f"UPDATE {table.sql} t SET {quote(name)} = source.value::{kept.details['type']} "
         f"FROM {kept.sql} source "

@@ -109,6 +109,25 @@ def test_what_was_written_meanwhile_wins_and_orphans_are_set_aside(
     assert found == [("set aside", "tags")]
 
 
+def test_what_now_was_when_a_column_was_added_counts_as_untouched(
+    cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(SCHEMA + ROWS)
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project.revision(
+        "op.add_column('posts', sa.Column('seen_at', sa.DateTime(True), server_default=sa.text('now()')))",
+        "op.drop_column('posts', 'seen_at')",
+    )
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        connection.execute("UPDATE posts SET seen_at = to_timestamp(id) WHERE id % 2 = 0")
+    before = rows_of(cluster, database)
+    project.downgrade("base")
+    project.upgrade()
+    assert rows_of(cluster, database) == before
+
+
 def test_derived_data_is_not_kept(cluster: Cluster, database: str, tmp_path: Path) -> None:
     with cluster.connect(database) as connection:
         connection.execute(SCHEMA + ROWS)
