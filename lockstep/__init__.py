@@ -9,6 +9,7 @@ from lockstep.archive import derived
 from lockstep.environment import run
 from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.migrator import plain
+from lockstep.retype import firing
 from lockstep.steps import Pace
 
-__all__ = ["CannotContinueError", "LockstepError", "Pace", "derived", "plain", "run"]
+__all__ = ["CannotContinueError", "LockstepError", "Pace", "derived", "firing", "plain", "run"]

@@ -7,6 +7,8 @@ to the end of the row; everything else ends as ALTER COLUMN … TYPE leaves it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +22,29 @@ from lockstep.rehearsal import Copy, rehearsal
 from lockstep.steps import Fill, Kind, Step, execute
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.engine import Connection
 
     from lockstep.catalog import Column, Table
     from lockstep.migrator import Migrator
+
+_firing: ContextVar[bool] = ContextVar("lockstep_firing", default=False)
+
+
+@contextmanager
+def firing() -> Iterator[None]:
+    """Let a change of type in the block fire the table's own UPDATE triggers where it has to.
+
+    Filling the new column updates every row. Lockstep keeps the table's triggers from firing, for which its
+    role needs the right to SET session_replication_role; without it the change is refused, or goes on in this
+    block. For triggers that do nothing where no column of the table's own changes.
+    """
+    token = _firing.set(True)
+    try:
+        yield
+    finally:
+        _firing.reset(token)
 
 
 @dataclass
@@ -219,10 +240,13 @@ def _sync_names(table: Table, old: Column) -> tuple[str, str]:
 
 
 def _needs_quiet(connection: Connection, table: Table) -> bool:
-    """Whether the fill must keep the table's own UPDATE triggers from firing; refused where it may not."""
+    """Whether the fill must keep the table's own UPDATE triggers from firing; refused where it may not.
+
+    A trigger UPDATE OF columns does not fire: the fill sets none of them.
+    """
     triggers = catalog.rows(
         connection,
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal "
+        "SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgattr = '' "
         "AND tgenabled IN ('O', 'A') AND (tgtype & 16) <> 0 AND tgname NOT LIKE '~lockstep%%'",
         oid=table.oid,
     )
@@ -237,10 +261,13 @@ def _needs_quiet(connection: Connection, table: Table) -> bool:
         else "SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
     )
     if not allowed:
+        if _firing.get():
+            return False
         user = quote(catalog.scalar(connection, "SELECT current_user"))
         raise LockstepError(
             f"{table} has triggers that filling the new column would fire ({names}): "
-            f"GRANT SET ON PARAMETER session_replication_role TO {user}"
+            f"GRANT SET ON PARAMETER session_replication_role TO {user}, or let them fire: "
+            "`with lockstep.firing():`"
         )
     return True
 
