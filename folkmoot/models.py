@@ -27,7 +27,7 @@ class Base(DeclarativeBase):
 class User(Base):
     __tablename__ = "users"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     email: Mapped[str] = mapped_column(String, unique=True)
     password: Mapped[str] = mapped_column(String)
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
@@ -74,10 +74,12 @@ class LoginFailure(Base):
 class Post(Base):
     __tablename__ = "posts"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     title: Mapped[str] = mapped_column(String)
     content: Mapped[str] = mapped_column(String)
-    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id", name="post_users_fk", ondelete="CASCADE"))
+    owner_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("users.id", name="post_users_fk", ondelete="CASCADE")
+    )
     published: Mapped[bool] = mapped_column(server_default=text("TRUE"))
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
 
@@ -131,7 +133,11 @@ class PostRank(Base):
 class Vote(Base):
     __tablename__ = "votes"
 
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    post_id: Mapped[int] = mapped_column(ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    post_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True
+    )
 
     __table_args__ = (Index("votes_post_id", "post_id"),)

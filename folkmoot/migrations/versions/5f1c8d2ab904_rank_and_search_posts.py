@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import TSVECTOR
 
+import lockstep
+
 revision = "5f1c8d2ab904"
 down_revision = "9b1e7c42d6fa"
 branch_labels = None
@@ -113,9 +115,10 @@ def downgrade() -> None:
     op.drop_index("posts_document", table_name="posts")
     op.drop_index("posts_owner", table_name="posts")
     op.drop_index("posts_published", table_name="posts")
-    op.drop_column("posts", "document")
     op.drop_column("posts", "version")
-    op.drop_table("post_ranks")
+    with lockstep.derived():
+        op.drop_column("posts", "document")
+        op.drop_table("post_ranks")
     for function in (
         "rank_posts()",
         "describe_post()",

@@ -25,7 +25,8 @@ def upgrade() -> None:
     )
     op.execute(
         "UPDATE users SET duplicate_email = TRUE WHERE NOT duplicate_email AND EXISTS"
-        " (SELECT FROM users AS older WHERE lower(older.email) = lower(users.email) AND older.id < users.id)"
+        " (SELECT FROM users AS older WHERE lower(older.email) = lower(users.email) AND older.id < users.id"
+        "  AND NOT older.duplicate_email)"
     )
     op.create_index(
         "users_email_lower_key", "users", [sa.text("lower(email)")], unique=True,

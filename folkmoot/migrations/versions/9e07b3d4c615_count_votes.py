@@ -97,7 +97,9 @@ def downgrade() -> None:
     for index in ("post_ranks_owner_hot", "post_ranks_owner_top", "post_ranks_hot", "post_ranks_top"):
         op.drop_index(index, table_name="post_ranks")
     op.alter_column("post_ranks", "votes", existing_type=sa.Integer(), nullable=True, server_default=None)
-    op.execute("UPDATE post_ranks SET votes = NULL")
+    op.backfill(  # type: ignore[attr-defined]  # an operation of Lockstep's
+        "post_ranks", {"votes": None}, where="votes IS NOT NULL"
+    )
     op.execute("DROP FUNCTION count_votes(bigint)")
     op.execute("DROP FUNCTION keep_votes()")
     op.drop_index("votes_post_id", table_name="votes")

@@ -13,22 +13,24 @@ down_revision = "8c82b1632f52"
 branch_labels = None
 depends_on = None
 
-# Posts that were written before there were accounts go to this one. The password is no hash of anything,
+# Posts that were written before there were accounts go to this one, and so do those that get an owner back
+# whose account was deleted while this revision was taken back. The password is no hash of anything,
 # so nobody can log in; it also tells this account from one that somebody registered.
 EMAIL = "nobody@folkmoot.invalid"
 PASSWORD = "!"  # noqa: S105
+UNOWNED = "NOT EXISTS (SELECT FROM users WHERE users.id = posts.owner_id)"
 
 
 def upgrade() -> None:
     op.add_column("posts", sa.Column("owner_id", sa.Integer(), nullable=True))
     op.execute(
         f"INSERT INTO users (email, password) SELECT '{EMAIL}', '{PASSWORD}' "
-        "WHERE EXISTS (SELECT FROM posts WHERE owner_id IS NULL) ON CONFLICT (email) DO NOTHING"
+        f"WHERE EXISTS (SELECT FROM posts WHERE {UNOWNED}) ON CONFLICT (email) DO NOTHING"
     )
     op.backfill(  # type: ignore[attr-defined]  # an operation of Lockstep's
         "posts",
         {"owner_id": sa.text(f"(SELECT id FROM users WHERE email = '{EMAIL}')")},
-        where="owner_id IS NULL",
+        where=UNOWNED,
     )
     op.alter_column("posts", "owner_id", nullable=False)
     op.create_foreign_key(
@@ -43,6 +45,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_constraint("post_users_fk", table_name="posts")
+    # The account stays: the owners that are kept refer to it.
     op.drop_column("posts", "owner_id")
-    # After the key is gone: before, its posts would go with the account.
-    op.execute(f"DELETE FROM users WHERE email = '{EMAIL}' AND password = '{PASSWORD}'")
