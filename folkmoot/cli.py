@@ -14,11 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import psycopg
+import sqlalchemy
 import typer
 from alembic import command
+from alembic.util import CommandError
 from argon2 import PasswordHasher
 from granian import Granian
 from granian.constants import Interfaces
+from psycopg import errors
 from psycopg.conninfo import make_conninfo
 from rich.console import Console
 
@@ -60,9 +63,7 @@ def serve(
         with database.server(settings) as server:
             if migrate or settings.embedded:
                 _migrate(settings, "head")
-            distance = _distance(settings)
-            if distance.missing or distance.unknown:
-                raise SettingsError(str(distance))
+            _check_schema(settings)
             if isinstance(server, embedded.Server):
                 threading.Thread(target=_keep_alive, args=(server, settings), daemon=True).start()
                 if settings.folkmoot_embedded_port:
@@ -181,7 +182,37 @@ def _migrate(settings: Settings, revision: str) -> None:
     distance = _distance(settings)
     if distance.unknown:
         raise SettingsError(str(distance))
-    command.upgrade(revisions.config(), revision)
+    try:
+        command.upgrade(revisions.config(), revision)
+    except CommandError as error:
+        raise SettingsError(str(error)) from None
+    except sqlalchemy.exc.IntegrityError as error:
+        reason = str(error.orig).splitlines()[0]
+        raise SettingsError(f"The migration stopped: {reason}. {_half_done(settings)}".rstrip()) from None
+
+
+def _check_schema(settings: Settings) -> None:
+    """Say that the schema does not fit, or that a revision on it is half done while it fits."""
+    distance, underway = _distance(settings), _half_done(settings)
+    if distance.missing or distance.unknown:
+        raise SettingsError(f"{distance} {underway}".rstrip())
+    if not underway:
+        return
+    with psycopg.connect(make_conninfo(**database.conninfo(settings))) as connection:
+        mismatch = revisions.mismatch(
+            connection.execute(revisions.COLUMNS.replace("$1", "%s").encode(), [revisions.tables()])
+        )
+    if mismatch:
+        raise SettingsError(f"{mismatch}. {underway} Run: folkmoot migrate")
+    typer.echo(underway, err=True)
+
+
+def _half_done(settings: Settings) -> str:
+    with psycopg.connect(make_conninfo(**database.conninfo(settings)), autocommit=True) as connection:
+        try:
+            return revisions.half_done(connection.execute(revisions.UNDERWAY).fetchall())
+        except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
+            return ""
 
 
 def _distance(settings: Settings) -> revisions.Distance:

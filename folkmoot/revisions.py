@@ -11,6 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from folkmoot.models import Base
+from lockstep.status import UNDERWAY_QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,10 @@ COLUMNS = """
        AND a.attnum > 0 AND NOT a.attisdropped
 """
 CURRENT = "SELECT version_num FROM alembic_version"
+#: The half-done revisions, as rows of revision and direction; fails where no migration ever ran.
+UNDERWAY = UNDERWAY_QUERY
+#: The oldest revision that this program can serve on; what comes after it changes no answer.
+OLDEST = "9e07b3d4c615"
 
 
 def config() -> Config:
@@ -48,6 +53,8 @@ class Distance:
     missing: Sequence[str] = ()
     #: What the database is at and this program has never heard of.
     unknown: Sequence[str] = ()
+    #: Whether the program could serve there, if it has every column that it uses.
+    serves: bool = True
 
     def __str__(self) -> str:
         if self.unknown:
@@ -67,9 +74,18 @@ def distance(current: Iterable[str]) -> Distance:
     known = {script.revision for script in scripts.walk_revisions()}
     if unknown := [revision for revision in current if revision not in known]:
         return Distance(unknown=unknown)
-    pending = scripts.iterate_revisions("heads", current or "base", implicit_base=True)
-    missing = [f"{script.revision} {script.doc}" for script in reversed(list(pending))]
-    return Distance(missing=missing)
+    pending = list(scripts.iterate_revisions("heads", current or "base", implicit_base=True))
+    return Distance(
+        missing=[f"{script.revision} {script.doc}" for script in reversed(pending)],
+        serves=all(script.revision != OLDEST for script in pending),
+    )
+
+
+def half_done(underway: Iterable[tuple[str, str]]) -> str:
+    """A sentence for each row of UNDERWAY: somebody works on it now, or was stopped."""
+    return " ".join(
+        f"The {direction} of revision {revision} is half done." for revision, direction in underway
+    )
 
 
 def mismatch(columns: Iterable[tuple[str, str, bool]]) -> str | None:

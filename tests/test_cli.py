@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from folkmoot import revisions
+from tests.api import Api
 from tests.running import Service, run
 
 if TYPE_CHECKING:
@@ -127,3 +128,50 @@ def test_readiness_says_why_it_cannot_serve(folder: Path, external: dict[str, st
         sql("ALTER TABLE posts DROP COLUMN newer, DROP COLUMN title CASCADE")
         assert "lacks posts.title" in service.wait_until(503).json()["detail"]
         service.wait_until(200, "/healthz")
+
+
+def test_a_half_done_revision_is_told_from_a_finished_one(
+    folder: Path, external: dict[str, str], cluster18: Cluster
+) -> None:
+    name = external["DATABASE_URL"].rpartition("@/")[2].partition("?")[0]
+
+    def sql(statement: str) -> None:
+        with cluster18.connect(name) as connection:
+            connection.execute(statement.encode())
+
+    assert run(folder, "migrate", "9e07b3d4c615", **external).returncode == 0
+    # A view on the column keeps its type from being changed, half way through the revision.
+    sql(
+        "INSERT INTO users (email, password) VALUES ('a', '!');"
+        "INSERT INTO posts (title, content, owner_id) VALUES ('t', 'c', 1);"
+        "CREATE VIEW watched AS SELECT id FROM posts"
+    )
+    stopped = run(folder, "migrate", **external)
+    assert stopped.returncode == 2
+    assert "Traceback" not in stopped.stderr
+    assert "posts.id: its type cannot be changed while these depend on it" in stopped.stderr
+
+    half_done = "The upgrade of revision d2c61f0ab873 is half done."
+    refused = run(folder, "serve", **external)
+    assert refused.returncode == 2
+    assert half_done in refused.stderr
+    with Api(cluster18, name) as api:
+        ready = api.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["half_done"] == [{"revision": "d2c61f0ab873", "direction": "upgrade"}]
+        sql("ALTER TABLE posts RENAME content TO contents")
+        unready = api.get("/readyz")
+        assert unready.status_code == 503
+        assert half_done in unready.json()["detail"]
+        assert "lacks posts.content" in unready.json()["detail"]
+        sql("ALTER TABLE posts RENAME contents TO content; DROP VIEW watched")
+
+        assert run(folder, "migrate", **external).stdout == "The schema is at head.\n"
+        assert api.get("/readyz").json() == {"status": "ok"}
+        # A downgrade that was stopped before it took anything that the program uses.
+        sql("INSERT INTO lockstep.revision VALUES ('.alembic_version', 'd2c61f0ab873', 'downgrade', 'hash')")
+        assert api.get("/readyz").json()["half_done"][0]["direction"] == "downgrade"
+        with Service(folder, **external) as service:
+            assert "The downgrade of revision d2c61f0ab873 is half done." in service.output()
+        sql("DROP SCHEMA lockstep CASCADE")
+        assert api.get("/readyz").json() == {"status": "ok"}
