@@ -5,11 +5,9 @@ block of operations, ``lockstep.derived()`` marks what a downgrade need not keep
 columns in batches.
 """
 
-from lockstep.archive import derived
+from lockstep.blocks import derived, firing, plain
 from lockstep.environment import run
 from lockstep.errors import CannotContinueError, LockstepError
-from lockstep.migrator import plain
-from lockstep.retype import firing
 from lockstep.steps import Pace
 
 __all__ = ["CannotContinueError", "LockstepError", "Pace", "derived", "firing", "plain", "run"]

@@ -9,17 +9,16 @@ from alembic.ddl.base import AddColumn
 from alembic.operations import ops
 from sqlalchemy.schema import CreateIndex, SetColumnComment
 
-from lockstep import archive, catalog, constraints, indexes
+from lockstep import catalog, constraints, giving_back, indexes
 from lockstep.catalog import quote
 from lockstep.errors import LockstepError
 from lockstep.rehearsal import Copy, rehearsal
 from lockstep.retype import retype
 from lockstep.steps import Fill, Kind, Step
+from lockstep.undoing import undo_alter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sqlalchemy.engine import Connection
 
     from lockstep.catalog import Column, Table
     from lockstep.migrator import Migrator
@@ -61,7 +60,7 @@ def add_column(migrator: Migrator, table: Table, operation: ops.AddColumnOp) -> 
         return None
     undo = (f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(column.name)}",)
     comment = [migrator.compile(SetColumnComment(column))] if column.comment is not None else []
-    give_back = archive.give_back_column(
+    give_back = giving_back.give_back_column(
         migrator, table, column.name, became.type_sql, None if rewritten else became.default
     )
     if rewritten:
@@ -200,35 +199,6 @@ def alter_column(
             )
         )
     return steps
-
-
-def undo_alter(connection: Connection, table: Table, operation: ops.AlterColumnOp) -> tuple[str, ...] | None:
-    """What takes back the brief changes of a column: its name, default, comment and DROP NOT NULL."""
-    column = catalog.columns(connection, table.oid).get(operation.column_name)
-    if column is None:
-        return None
-    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column.name)}"
-    statements: list[str] = []
-    if operation.modify_name is not None:
-        new = quote(str(operation.modify_name))
-        statements.append(f"ALTER TABLE {table.sql} RENAME COLUMN {new} TO {quote(column.name)}")
-    if operation.modify_server_default is not False:
-        if column.identity or column.generated:
-            return None
-        statements.append(
-            f"{alter} SET DEFAULT {column.default}" if column.default else f"{alter} DROP DEFAULT"
-        )
-    if operation.modify_comment is not False:
-        text = catalog.scalar(
-            connection, "SELECT col_description(%(oid)s, %(number)s)", oid=table.oid, number=column.number
-        )
-        comment = "NULL" if text is None else catalog.literal(text)
-        statements.append(f"COMMENT ON COLUMN {table.sql}.{quote(column.name)} IS {comment}")
-    if operation.modify_nullable is True and column.not_null:
-        return None  # rows without a value may have come since
-    if operation.modify_nullable is False and not column.not_null:
-        statements.append(f"{alter} DROP NOT NULL")
-    return tuple(statements)
 
 
 def _part(operation: ops.AlterColumnOp, **changes: Any) -> ops.AlterColumnOp:

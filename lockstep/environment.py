@@ -136,7 +136,7 @@ def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, 
         with context.begin_transaction():
             context.run_migrations()
         return
-    with _only_migrator(connected, migrator.ledger.version_table), migrator.listening(connected):
+    with _only_migrator(connected, migrator.ledger.version_table), migrator.listener.on(connected):
         with connected.begin():
             migrator.ledger.create(connected)
         tell_status(connected, migrator.ledger.version_table)

@@ -7,20 +7,19 @@ import logging
 import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext, suppress
-from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import catalog
-from lockstep.backfill import copy, fill
 from lockstep.errors import CannotContinueError, LockstepError
-from lockstep.journal import Journal
 from lockstep.ledger import Entry, Ledger, Underway
+from lockstep.listener import Listener, in_autocommit
+from lockstep.running import run_step
 from lockstep.steps import (
     RETRIED,
     Kind,
@@ -28,7 +27,6 @@ from lockstep.steps import (
     Step,
     brief,
     execute,
-    is_dml,
     pause,
     sqlstate,
     take_locks,
@@ -52,26 +50,6 @@ log = logging.getLogger("alembic.lockstep")
 #: active_sql_transaction: VACUUM and its like.
 _NO_TRANSACTION_BLOCK = "25001"
 
-_plain: ContextVar[bool] = ContextVar("lockstep_plain", default=False)
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    """Run the operations in the block as plain Alembic runs them, in the revision's open transaction.
-
-    For what must be one transaction, or what Lockstep refuses. They lock for as long as they take.
-    """
-    token = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(token)
-
-
-def is_plain() -> bool:
-    """Whether the code at hand stands in a ``with lockstep.plain():`` block."""
-    return _plain.get()
-
 
 class Migrator:
     """What the operations of one Alembic run share: the connection, the pace, the ledger."""
@@ -91,11 +69,8 @@ class Migrator:
         self._source_hash = ""
         self._occurrences: Counter[str] = Counter()
         self._position = 0
-        self.journal = Journal()
         self._segments = 0
-        self._own_code = False
-        self._answered = False
-        self._timed_out = False
+        self.listener = Listener(pace.lock_timeout, self._write_journal)
 
     @property
     def connection(self) -> Connection:
@@ -144,7 +119,7 @@ class Migrator:
             except DBAPIError as error:
                 impatient = self.pace.give_up_after
                 if (
-                    not self._timed_out
+                    not self.listener.timed_out
                     or sqlstate(error) not in RETRIED
                     or (impatient is not None and time.monotonic() - started > impatient)
                 ):
@@ -167,22 +142,23 @@ class Migrator:
         self.created.clear()
         self.added.clear()
         self.at_the_end.clear()
-        self._timed_out = False
         entries = self._underway.entries if self._underway else []
         recorded = [line for entry in entries for step in entry.steps for line in step.journal]
         self._segments = sum(1 for entry in entries if entry.steps and entry.steps[0].journal)
-        self.journal.start(recorded)
+        self.listener.start(recorded)
 
     def _run_function(self, function: Callable[..., None], **arguments: Any) -> None:
-        self._own_code = True
-        try:
+        with self.listener.hearing(hears=True):
             function(**arguments)
             for give_back in self.at_the_end:
                 give_back()
-            # What it wrote last is committed together with the version table: nothing to write down.
-            self.journal.pending = []
-        finally:
-            self._own_code = False
+        # What it wrote last is committed together with the version table: nothing to write down.
+        self.listener.forget()
+
+    def _write_journal(self, step: Step) -> None:
+        self._segments += 1
+        self._position += 1
+        self._record(Entry(f"statements #{self._segments}", self._position, step.says, (step,), 0), 1)
 
     def _continue(self, underway: Underway, step: RevisionStep) -> None:
         direction = _direction(step)
@@ -221,87 +197,6 @@ class Migrator:
             self.ledger.finish(self.connection)
             self._underway = None
 
-    # -- what the revision's own code sends through op.get_bind() --------------------------------------
-
-    @contextmanager
-    def listening(self, connection: Connection) -> Iterator[None]:
-        """See the statements of a revision's own code, on a connection that may be somebody else's."""
-        hooks: list[tuple[str, Any, dict[str, bool]]] = [
-            ("before_cursor_execute", self._before, {"retval": True}),
-            ("after_cursor_execute", self._after, {}),
-            ("commit", self._before_commit, {}),
-        ]
-        for name, hook, options in hooks:
-            sa.event.listen(connection, name, hook, **options)
-        try:
-            yield
-        finally:
-            for name, hook, _ in hooks:
-                sa.event.remove(connection, name, hook)
-
-    def _before(
-        self,
-        connection: Connection,
-        cursor: Any,
-        statement: str,
-        parameters: Any,
-        _context: Any,
-        many: bool,  # noqa: FBT001
-    ) -> tuple[str, Any]:
-        if not self._own_code or is_plain():
-            return statement, parameters
-        self._own_code = False
-        try:
-            answer = self.journal.answer(connection, statement)
-            if answer is not None:
-                self._answered = True
-                return answer, [()] if many else ()
-            self._answered = False
-            if not self._in_autocommit():
-                limit = 0 if is_dml(statement) else round(self.pace.lock_timeout * 1000)
-                cursor.execute(f"SET LOCAL lock_timeout = {limit}")
-                self._timed_out = True
-        finally:
-            self._own_code = True
-        return statement, parameters
-
-    def _after(
-        self,
-        connection: Connection,
-        cursor: Any,
-        statement: str,
-        _parameters: Any,
-        _context: Any,
-        _many: bool,  # noqa: FBT001
-    ) -> None:
-        if not self._own_code or is_plain():
-            return
-        self._timed_out = False
-        if self._answered:
-            return
-        self.journal.note(statement, cursor)
-        if self._in_autocommit():
-            self._before_commit(connection)
-
-    def _before_commit(self, connection: Connection) -> None:
-        """Write the journal down in the transaction that it is about."""
-        if not self.journal.pending or self._step is None:
-            return
-        own, self._own_code = self._own_code, False
-        try:
-            wrote = catalog.scalar(connection, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
-            self._segments += 1
-            step = Step(
-                "the revision's own statements",
-                journal=tuple(self.journal.pending),
-                undo=None if wrote else (),
-            )
-            self.journal.pending = []
-            self._position += 1
-            self._record(Entry(f"statements #{self._segments}", self._position, step.says, (step,), 0), 1)
-        finally:
-            self._own_code = own
-
     # -- an operation ----------------------------------------------------------------------------------
 
     def perform(
@@ -332,7 +227,7 @@ class Migrator:
             return self._write_sql(steps_of(), as_written)
         if entry:
             _refuse_unknown(entry)
-        in_block = self._in_autocommit()
+        in_block = in_autocommit(self.connection)
         with self.outside():
             while True:
                 steps = entry.steps if entry else steps_of()
@@ -417,63 +312,14 @@ class Migrator:
             if number < entry.done:
                 continue
             log.debug("%s", step.says)
-            self._run_step(entry, step, number + 1, again=again and number == entry.done)
-
-    def _run_step(self, entry: Entry, step: Step, number: int, *, again: bool) -> None:
-        connection = self.connection
-
-        def work() -> None:
-            take_locks(connection, step.locks, self.pace.lock_timeout)
-            for statement in step.sql:
-                execute(connection, statement)
-            self._record(entry, number)
-
-        try:
-            if step.kind is Kind.BRIEF:
-                brief(connection, self.pace, step.says, work)
-                return
-            with unhurried(connection), watch(connection, step.says, delay=1):
-                if step.kind is Kind.LONG:
-                    with transaction(connection):
-                        work()
-                    return
-                if step.kind is Kind.FILL:
-                    fill(connection, self.pace, step, entry.says)
-                elif step.kind is Kind.COPY:
-                    copy(connection, self.pace, step, entry.says)
-                else:
-                    self._outside_step(step, again=again)
-                with transaction(connection):
-                    self._record(entry, number)
-        except DBAPIError as error:
-            self._explain(step, error)
-            raise
-
-    def _outside_step(self, step: Step, *, again: bool) -> None:
-        connection = self.connection
-        if again and step.present and catalog.scalar(connection, step.present):
-            return
-        for statement in step.leftover:
-            execute(connection, statement)
-        try:
-            for statement in step.sql:
-                execute(connection, statement)
-        except DBAPIError:
-            # A unique index that could not be built still refuses rows until it is dropped.
-            with suppress(DBAPIError):
-                for statement in step.leftover:
-                    execute(connection, statement)
-            raise
-        if step.present and not catalog.scalar(connection, step.present):
-            raise LockstepError(f"{step.says}: the catalog does not show it as done")
-
-    def _explain(self, step: Step, error: DBAPIError) -> None:
-        """Say which rows stand in the way, where the step knows how to find them."""
-        if step.offenders is None or not (sqlstate(error) or "").startswith("23"):
-            return
-        with suppress(DBAPIError):
-            for row in catalog.rows(self.connection, f"{step.offenders} LIMIT 5"):
-                log.error("%s: this row is in the way: %s", step.says, row[0])
+            run_step(
+                self.connection,
+                self.pace,
+                step,
+                entry.says,
+                partial(self._record, entry, number + 1),
+                again=again and number == entry.done,
+            )
 
     def _record(self, entry: Entry, done: int) -> None:
         if self._step is None:
@@ -493,20 +339,15 @@ class Migrator:
         if self.offline:
             yield
             return
-        if abandon and not self._in_autocommit():
-            self.journal.pending = []
+        if abandon and not in_autocommit(self.connection):
+            self.listener.forget()
             # A COMMIT that follows finds nothing to commit.
             with suppress(DBAPIError):
                 execute(self.connection, "ROLLBACK")
-        own, self._own_code = self._own_code, False
-        try:
-            with nullcontext() if self._in_autocommit() else self.context.autocommit_block():
+        with self.listener.hearing(hears=False):
+            block = nullcontext() if in_autocommit(self.connection) else self.context.autocommit_block()
+            with block:
                 yield
-        finally:
-            self._own_code = own
-
-    def _in_autocommit(self) -> bool:
-        return bool(getattr(self.connection.connection.dbapi_connection, "autocommit", False))
 
     def _write_sql(self, steps: Sequence[Step] | None, as_written: Callable[[], Any]) -> Any:
         if steps is None:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from alembic.operations import Operations, ops
 from alembic.operations.batch import BatchOperationsImpl
-from alembic.runtime.migration import MigrationContext
 
-from lockstep import archive, catalog, columns, constraints, indexes
-from lockstep.catalog import quote
+from lockstep import archive, catalog, columns, constraints, giving_back, indexes, keeping
+from lockstep.blocks import is_plain
 from lockstep.errors import LockstepError
-from lockstep.migrator import Migrator, is_plain
-from lockstep.steps import Fill, Kind, Step, is_dml
+from lockstep.migrator import Migrator
+from lockstep.op_backfill import BackfillOp, fill_of, in_one_update, plain_name
+from lockstep.recording import sql_of
+from lockstep.steps import Kind, Step, is_dml
+from lockstep.undoing import undo_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,44 +32,6 @@ log = logging.getLogger("alembic.lockstep")
 
 #: Where Lockstep's migrator is found in the options of a migration context.
 OPTION = "lockstep"
-
-
-@Operations.register_operation("backfill")
-class BackfillOp(ops.MigrateOperation):
-    """Change many rows in batches; see ``op.backfill``."""
-
-    def __init__(
-        self, table_name: str, values: dict[str, Any], *, where: str | None = None, schema: str | None = None
-    ) -> None:
-        self.table_name = table_name
-        self.values = values
-        self.where = where
-        self.schema = schema
-
-    @classmethod
-    def backfill(
-        cls,
-        operations: Operations,
-        table_name: str,
-        values: dict[str, Any],
-        *,
-        where: str | None = None,
-        schema: str | None = None,
-    ) -> None:
-        """Fill columns of the rows of a table, in batches of a few milliseconds, while everybody goes on.
-
-        ``values`` gives each column a Python value (a constant) or a SQLAlchemy expression such as
-        ``sa.text("lower(email)")`` over the row's columns. ``where`` is SQL that is true for a row that still
-        has to be filled and false once it is: that is how the fill goes on after a stop, and how it knows
-        that it is done. Without it: rows where one of the columns is NULL.
-
-        Each batch is a transaction of its own that locks the rows it changes. Raises LockstepError when rows
-        match ``where`` again after they were filled.
-        """
-        operations.invoke(cls(table_name, values, where=where, schema=schema))
-
-    def reverse(self) -> ops.MigrateOperation:
-        raise NotImplementedError("what a backfill overwrote is not known")
 
 
 def migrator_of(operations: Operations) -> Migrator | None:
@@ -82,42 +46,6 @@ def migrator_of(operations: Operations) -> Migrator | None:
     return found
 
 
-class _Recorder:
-    """Stands in for the output of a --sql run: keeps each statement."""
-
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    def write(self, text: str) -> None:
-        if statement := text.strip().removesuffix(";").strip():
-            self.statements.append(statement)
-
-    def flush(self) -> None:
-        pass
-
-
-def sql_of(migrator: Migrator, implementation: Implementation, operation: ops.MigrateOperation) -> list[str]:
-    """The statements that plain Alembic sends for an operation."""
-    recorder = _Recorder()
-    # Its log lines would announce a migration that nobody runs.
-    quiet = logging.getLogger("alembic.runtime.migration")
-    disabled, quiet.disabled = quiet.disabled, True
-    try:
-        context = MigrationContext.configure(
-            dialect=migrator.context.dialect,
-            opts={
-                "target_metadata": migrator.context.opts.get("target_metadata"),
-                "as_sql": True,
-                "output_buffer": recorder,
-                "literal_binds": True,
-            },
-        )
-    finally:
-        quiet.disabled = disabled
-    implementation(Operations(context), operation)
-    return [statement.replace("%%", "%") for statement in recorder.statements]
-
-
 def _register(
     operation_class: type[ops.MigrateOperation],
     describe: Callable[[Any], str],
@@ -126,42 +54,15 @@ def _register(
     try:
         previous: Implementation = Operations._to_impl.dispatch(operation_class)  # noqa: SLF001  # no public way
     except ValueError:
-        previous = _missing
+        previous = in_one_update
 
-    @Operations.implementation_for(operation_class, replace=previous is not _missing)
+    @Operations.implementation_for(operation_class, replace=previous is not in_one_update)
     def implementation(operations: Operations, operation: ops.MigrateOperation) -> Any:
         migrator = migrator_of(operations)
         if migrator is None:
             return previous(operations, operation)
         plain = migrator.plain_operations()
         return run(migrator, operation, lambda: previous(plain, operation), previous, describe(operation))
-
-
-def _missing(operations: Operations, operation: ops.MigrateOperation) -> Any:
-    """``op.backfill`` outside of Lockstep: one UPDATE."""
-    if not isinstance(operation, BackfillOp):
-        raise NotImplementedError(type(operation).__name__)
-    fill = _fill_of(operations.migration_context, operation, _plain_name(operation))
-    operations.execute(sa.text(f"UPDATE {fill.table} SET {fill.assignments} WHERE {fill.predicate}"))
-
-
-def _plain_name(operation: Any) -> str:
-    return (f"{quote(operation.schema)}." if operation.schema else "") + quote(operation.table_name)
-
-
-def _fill_of(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
-    def rendered(value: Any) -> str:
-        if value is None:
-            return "NULL"
-        element = value if isinstance(value, sa.ClauseElement) else sa.literal(value)
-        text = str(element.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True}))
-        return text.replace("%%", "%")
-
-    if not operation.values:
-        raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
-    assignments = ", ".join(f"{quote(c)} = {rendered(v)}" for c, v in operation.values.items())
-    predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
-    return Fill(table, assignments, predicate)
 
 
 # -- the operations -------------------------------------------------------------------------------------
@@ -206,26 +107,6 @@ def _brief(
     return migrator.perform(name, lambda: None, as_written, undo=lambda: undo_of(migrator, operation))
 
 
-def undo_of(migrator: Migrator, operation: Any) -> tuple[str, ...] | None:
-    """Statements that take back an operation that runs as written; None where there are none."""
-    if isinstance(operation, ops.CreateTableOp):
-        return (f"DROP TABLE IF EXISTS {_plain_name(operation)}",)
-    if isinstance(operation, ops.AddColumnOp):
-        column = quote(operation.column.name)
-        return (f"ALTER TABLE {_plain_name(operation)} DROP COLUMN IF EXISTS {column}",)
-    if isinstance(operation, ops.RenameTableOp):
-        schema = f"{quote(operation.schema)}." if operation.schema else ""
-        new = f"{schema}{quote(operation.new_table_name)}"
-        return (f"ALTER TABLE {new} RENAME TO {quote(operation.table_name)}",)
-    if isinstance(operation, ops.CreateIndexOp) and operation.index_name:
-        schema = f"{quote(operation.schema)}." if operation.schema else ""
-        return (f"DROP INDEX IF EXISTS {schema}{quote(catalog.clip(str(operation.index_name)))}",)
-    if isinstance(operation, ops.AlterColumnOp) and operation.modify_type is None:
-        table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
-        return None if table is None else columns.undo_alter(migrator.connection, table, operation)
-    return None
-
-
 def _create_table(
     migrator: Migrator,
     operation: ops.CreateTableOp,
@@ -249,12 +130,12 @@ def _give_back(migrator: Migrator, operation: ops.CreateTableOp) -> None:
 
     def sequences() -> Sequence[Step]:
         table = found()
-        sql = archive.continue_sequences(migrator, table.schema, table.name) if table else []
+        sql = giving_back.continue_sequences(migrator, table.schema, table.name) if table else []
         return [Step(f"{table}: its sequences go on", sql=tuple(sql))] if sql else []
 
     def rows() -> Sequence[Step]:
         table = found()
-        return archive.give_back_table(migrator, table) if table else []
+        return giving_back.give_back_table(migrator, table) if table else []
 
     name = _named(operation, operation.table_name)
     migrator.perform(f"{name}: sequences", sequences, _nothing)
@@ -275,7 +156,7 @@ def _drop_table(
     def steps() -> Sequence[Step] | None:
         table = _kept_table(migrator, operation)
         drop = sql_of(migrator, previous, operation) if table else []
-        return archive.keep_table(migrator, table, drop) if table and drop else None
+        return keeping.keep_table(migrator, table, drop) if table and drop else None
 
     return migrator.perform(name, steps, as_written)
 
@@ -291,7 +172,7 @@ def _drop_column(
         table = _kept_table(migrator, operation)
         if table is None:
             return None
-        return archive.keep_column(
+        return keeping.keep_column(
             migrator, table, operation.column_name, sql_of(migrator, previous, operation)
         )
 
@@ -434,7 +315,7 @@ def _backfill(
 
     def steps() -> Sequence[Step]:
         if migrator.offline:
-            fill = _fill_of(migrator.context, operation, _plain_name(operation))
+            fill = fill_of(migrator.context, operation, plain_name(operation))
             return [Step(name, kind=Kind.FILL, fill=fill)]
         table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
         if table is None:
@@ -447,7 +328,7 @@ def _backfill(
             Step(
                 f"{leaf}: fill {', '.join(operation.values)}",
                 kind=Kind.FILL,
-                fill=_fill_of(migrator.context, operation, leaf.sql),
+                fill=fill_of(migrator.context, operation, leaf.sql),
                 # What it overwrites is lost, but for a column that the revision itself added.
                 undo=() if migrator.has_added(operation.table_name, *operation.values) else None,
             )
