@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 
 from folkmoot import revisions
+from tests.api import Api
 
 if TYPE_CHECKING:
     import psycopg
@@ -177,7 +178,12 @@ def test_a_database_built_by_the_guide_keeps_every_row(
     assert fingerprint(migrations) == before
     with migrations.connect() as connection:
         version = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        (votes,) = connection.execute("SELECT count(*) FROM votes WHERE post_id = 2").fetchone() or (None,)
     assert not revisions.distance(row[0] for row in version).missing
+    with Api(migrations.cluster, migrations.database) as api:
+        post = api.get("/posts/2").json()
+        assert (post["title"], post["owner"]["id"], post["votes"]) == ("Title 2", 3, votes)
+        assert len(api.get("/posts", params={"limit": 100}).json()["items"]) == 100
 
 
 @pytest.mark.prove
