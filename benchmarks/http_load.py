@@ -99,7 +99,10 @@ def finish(process: subprocess.Popen[str]) -> Result:
     raise RuntimeError(f"the load generator failed: {output}")
 
 
-def run(base: str, requests: Sequence[Request], *, connections: int = 16, seconds: float = 4) -> Result:
+def run(
+    base: str, requests: Sequence[Request], *, connections: int = 16, seconds: float = 4, warm_up: bool = True
+) -> Result:
     """Warm up for a second, then measure."""
-    finish(start(base, requests, connections=connections, seconds=1))
+    if warm_up:
+        finish(start(base, requests, connections=connections, seconds=1))
     return finish(start(base, requests, connections=connections, seconds=seconds))

@@ -1,0 +1,189 @@
+"""A database with made-up rows, Folkmoot served on it, and PostgreSQL's own load generator beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import psycopg
+from alembic import command
+from argon2 import PasswordHasher
+from rich.console import Console
+
+from folkmoot import revisions
+from folkmoot.seed import Amounts, seed
+from folkmoot.sessions import Caller, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cluster import Cluster
+
+ROOT = Path(__file__).parent.parent
+WORKERS = 2
+CONNECTIONS = 16
+PASSWORD = "correct horse battery staple"
+_SECRET = "benchmark" * 5
+#: Put into one post in a hundred, and in ten thousand, evenly.
+COMMON, RARE, ABSENT = "zyxcommon", "zyxrare", "zyxabsent"
+#: How many people have an access token.
+_TOKENS = 5000
+
+_INDEXES = """
+    SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index AS i
+     WHERE i.indrelid IN ('posts'::regclass, 'post_ranks'::regclass, 'votes'::regclass)
+       AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid)
+"""
+_COUNT = """
+    UPDATE post_ranks AS r SET votes = c.n
+      FROM (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) AS c WHERE c.post_id = r.post_id
+"""
+
+
+def amounts(posts: int) -> Amounts:
+    """As many people and votes as there are for one post: five posts and fifty votes a person."""
+    return Amounts(posts // 5, posts, posts * 10)
+
+
+class Site:
+    """A database with its rows, and what is needed to talk to the server on it."""
+
+    def __init__(self, cluster: Cluster, rows: Amounts) -> None:
+        self.cluster, self.amounts = cluster, rows
+        self.url = cluster.url(database := cluster.create_database())
+        os.environ["DATABASE_URL"] = self.url
+        command.upgrade(revisions.config(), "head")
+        began = time.monotonic()
+        with cluster.connect(database) as connection:
+            _fill(connection, rows)
+            first = connection.execute(
+                "INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at) "
+                "SELECT id, '', '', now() + interval '1 day' FROM users ORDER BY id RETURNING user_id, id"
+            ).fetchone()
+            connection.execute("VACUUM (ANALYZE)")
+            connection.execute("CHECKPOINT")
+            self.emails = [row[0] for row in connection.execute("SELECT email FROM users LIMIT 100")]
+        self.took = time.monotonic() - began
+        assert first is not None
+        self.first_user, self.first_session = first
+        #: The server's process by its address.
+        self.pids: dict[str, int] = {}
+        write = Tokens(_SECRET, timedelta(days=1)).write
+        some = Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
+        self.tokens = [write(Caller(self.first_user + n, self.first_session + n)) for n in some]
+
+    @contextmanager
+    def served(self, application: str = "measured", **environment: str) -> Iterator[str]:
+        """Serve with Granian, as `folkmoot serve` does, and give the address."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen(
+            [
+                str(Path(sys.executable).parent / "granian"), "--interface", "asgi", "--factory", "--no-ws",
+                "--workers", str(WORKERS), "--port", str(port), "--log-level", "warning",
+                f"benchmarks.apps:{application}",
+            ],
+            cwd=ROOT, start_new_session=True,
+            env={**os.environ, "DATABASE_URL": self.url, "SECRET_KEY": _SECRET, "LOG_LEVEL": "warning"}
+            | environment,
+        )  # fmt: skip
+        base = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(f"{base}/posts")
+            self.pids[base] = process.pid
+            yield base
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+    def memory(self, base: str) -> list[float]:
+        """The resident memory of each worker of a server, in MiB."""
+        server = self.pids[base]
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        pages = [int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children]
+        sizes = sorted((n * os.sysconf("SC_PAGE_SIZE") / 2**20 for n in pages), reverse=True)
+        return sizes[:WORKERS]
+
+    def pgbench(self, statement: str, seconds: float) -> float:
+        """Transactions/s of a statement; ``:user``, ``:session`` and ``:post`` are drawn anew each time."""
+        script = (
+            f"\\set user random({self.first_user}, {self.first_user + self.amounts.users - 1})\n"
+            f"\\set session :user + {self.first_session - self.first_user}\n"
+            f"\\set post random(1, {self.amounts.posts})\n\\set count 11\n{statement};\n"
+        )
+        with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+            file.write(script)
+            file.flush()
+            done = subprocess.run(
+                [
+                    str(self.cluster.bin / "pgbench"), "-n", "-M", "prepared", "-c", str(CONNECTIONS),
+                    "-j", "1", "-T", str(max(round(seconds), 1)), "-f", file.name, self.url,
+                ],
+                env={**os.environ, "PGOPTIONS": "-c plan_cache_mode=force_generic_plan"},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        found = re.search(r"tps = ([\d.]+)", done.stdout)
+        if done.returncode or found is None:
+            raise RuntimeError(f"pgbench failed: {done.stderr}")
+        return float(found[1])
+
+    def twin(self) -> str:
+        """The URL of a new database with the same rows in the schema of c47ecbf163d4."""
+        os.environ["DATABASE_URL"] = url = self.cluster.url(self.cluster.create_database())
+        command.upgrade(revisions.config(), "c47ecbf163d4")
+        with psycopg.connect(self.url) as source, psycopg.connect(url, autocommit=True) as target:
+            for table, columns in {
+                "users": "id, email, password, created_at",
+                "posts": "id, title, content, published, created_at, owner_id",
+                "votes": "user_id, post_id",
+            }.items():
+                with (
+                    source.cursor().copy(f"COPY {table} ({columns}) TO STDOUT".encode()) as rows,
+                    target.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy,
+                ):
+                    for data in rows:
+                        copy.write(data)
+            target.execute("VACUUM (ANALYZE)")
+        return url
+
+
+def _fill(connection: psycopg.Connection, rows: Amounts) -> None:
+    """Seed, in a third of the time: indexes, references and numbers of votes for all rows at once."""
+    indexes = connection.execute(_INDEXES).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}".encode())
+    connection.execute("ALTER TABLE votes DISABLE TRIGGER ALL")
+    quiet = None if sys.stdout.isatty() else Console(quiet=True)
+    seed(connection, rows, password_hash=PasswordHasher().hash(PASSWORD), console=quiet)
+    for word, every in ((COMMON, 100), (RARE, 10_000)):
+        connection.execute(
+            "UPDATE posts SET content = content || ' ' || %s WHERE id %% %s = 7", (word, every)
+        )
+    connection.execute(_COUNT)
+    connection.execute("ALTER TABLE votes ENABLE TRIGGER ALL")
+    for _, definition in indexes:
+        connection.execute(definition.encode())
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(200):
+        try:
+            urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"{url} does not answer")
