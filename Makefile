@@ -51,8 +51,8 @@ bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by 
 	@$(BIN)/python -m benchmarks.online --write
 
 .PHONY: bench
-bench: .venv/installed  ## Measure, print ratios, write docs/benchmarks.md; SHORT=1: only see that it runs
-	@$(BIN)/python -m benchmarks.serve $(if $(SHORT),--short)
+bench: .venv/installed  ## Measure, write docs/benchmarks.md; ONLY=shares,… some parts; SHORT=1 see that it runs
+	@$(BIN)/python -m benchmarks.serve $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: lock
 lock: .venv/installed  ## Pin every dependency anew (needs the network)

@@ -51,7 +51,10 @@ def twin() -> FastAPI:
 
     @app.get("/posts")
     async def posts(request: Request, limit: int = 10, skip: int = 0) -> Response:
-        rows: list[Any] = await request.app.state.pool.fetch(NAIVE, limit, skip)
+        try:
+            rows: list[Any] = await request.app.state.pool.fetch(NAIVE, limit, skip)
+        except asyncpg.QueryCanceledError:  # the server is being stopped
+            return Response(status_code=503)
         body = msgspec.json.encode([dict(row.items()) for row in rows])
         return Response(body, media_type="application/json")
 

@@ -47,23 +47,22 @@ WORDS = {"a word in 1%": COMMON, "a word in 0.01%": RARE, "a word in none": ABSE
 class Options:
     """How long to measure each thing, in seconds, how often, and on how many rows."""
 
+    #: Warm up, measure every part of each comparison anew, and leave nothing out.
+    thorough: bool
     seconds: float
-    warm_up: bool
     rounds: int
     posts: int
     grown: tuple[int, int]
     page: int
     requests: int
-    crowded: bool
 
 
 FULL = Options(
-    seconds=3, warm_up=True, rounds=3, posts=100_000, grown=(10_000, 1_000_000), page=1000, requests=200_000,
-    crowded=True,
+    thorough=True, seconds=3, rounds=3, posts=100_000, grown=(10_000, 1_000_000), page=1000,
+    requests=200_000,
 )  # fmt: skip
 SHORT = Options(
-    seconds=1, warm_up=False, rounds=1, posts=10_000, grown=(2000, 20_000), page=100, requests=5000,
-    crowded=False,
+    thorough=False, seconds=1, rounds=1, posts=10_000, grown=(1000, 10_000), page=100, requests=5000,
 )  # fmt: skip
 
 
@@ -72,6 +71,7 @@ class Run:
 
     def __init__(self, options: Options, stack: ExitStack) -> None:
         self.options, self._stack = options, stack
+        self._noop: float | None = None
 
     @cached_property
     def cluster(self) -> Cluster:
@@ -98,8 +98,15 @@ class Run:
     def load(self, base: str, requests: list[Request], connections: int = CONNECTIONS) -> load.Result:
         return load.run(
             base, requests, connections=connections, seconds=self.options.seconds,
-            warm_up=self.options.warm_up,
+            warm_up=self.options.thorough,
         )  # fmt: skip
+
+    def noop(self) -> float:
+        """Requests/s of a route that does nothing but check the login."""
+        if self._noop is None or self.options.thorough:
+            site, base = self.usual
+            self._noop = self.load(base, [Request("/noop", token) for token in site.tokens[:1000]]).per_second
+        return self._noop
 
     def alternately(self, *each: tuple[str, list[Request]]) -> list[float]:
         """The median time of one request after another, in ms, of things that are measured in turns."""
@@ -155,12 +162,12 @@ def shares(run: Run, part: Part) -> None:
 
 def _share(run: Run, name: str, requests: list[Request], statement: str, part: Part) -> None:
     site, base = run.usual
-    noop = run.load(base, [Request("/noop", token) for token in site.tokens[:1000]])
+    noop = run.noop()
     route = run.load(base, requests)
     _check(part, name, route)
     tps = site.pgbench(statement, run.options.seconds)
-    share = route.per_second * (1 / noop.per_second + 1 / tps)
-    figures = (f"{figure:.0f}" for figure in (route.per_second, noop.per_second, tps))
+    share = route.per_second * (1 / noop + 1 / tps)
+    figures = (f"{figure:.0f}" for figure in (route.per_second, noop, tps))
     part.row(name, *figures, f"{share:.2f}", "0.40")
 
 
@@ -169,7 +176,7 @@ def twin(run: Run, part: Part) -> None:
     site, base = run.usual
     columns = "people", "requests/s", "twin's requests/s", "times", "at least"
     rows = [_against_twin(run, site, base, part)]
-    if run.options.crowded:
+    if run.options.thorough:
         few = run.seeded(Amounts(site.amounts.users // 10, site.amounts.posts, site.amounts.votes), part)
         with few.served() as address:
             rows.append(_against_twin(run, few, address, part))
@@ -237,9 +244,9 @@ def storm(run: Run, part: Part) -> None:
         "The feed during a storm of logins, 32 connections", "readers",
         "feed's p99 idle, ms", "in the storm, ms", "ratio", "at most", "logins/s", "reads/s",
     )  # fmt: skip
-    for readers in (1, 4, CONNECTIONS):
+    for readers in (1, 4, CONNECTIONS) if run.options.thorough else (4,):
         idle, busy, stormed = [], [], []
-        for _ in range(3 if run.options.rounds > 1 else 1):
+        for _ in range(run.options.rounds):
             idle.append(run.load(base, feed, readers))
             background = load.start(base, logins, connections=32, seconds=run.options.seconds + 2)
             time.sleep(0.5)
@@ -267,7 +274,9 @@ def memory(run: Run, part: Part) -> None:
     first, done = 0.0, 0
     for share in (0.2, 0.4, 0.6, 0.8, 1.0):
         while done < run.options.requests * share:
-            done += load.finish(load.start(base, requests, connections=CONNECTIONS, seconds=4)).requests
+            done += load.finish(
+                load.start(base, requests, connections=CONNECTIONS, seconds=run.options.seconds)
+            ).requests
         sizes = site.memory(base)
         first = first or sum(sizes)
         part.row(
@@ -284,19 +293,23 @@ def growth(run: Run, part: Part) -> None:
         f"{large.amounts.posts:,} and {large.amounts.votes:,}",
         "what", "small, ms", "large, ms", "ratio", "at most",
     )  # fmt: skip
-    for name, path in {
-        "new": "/posts", "top": "/posts?sort=top", "hot": "/posts?sort=hot", "one owner's": "/posts?owner={}",
-        "one owner's top": "/posts?owner={}&sort=top", "one post": "/posts/{}",
-    }.items():  # fmt: skip
+    paths = {
+        "new": "/posts", "one post": "/posts/{}", "top": "/posts?sort=top", "hot": "/posts?sort=hot",
+        "one owner's": "/posts?owner={}", "one owner's top": "/posts?owner={}&sort=top",
+    }  # fmt: skip
+    for name in list(paths) if run.options.thorough else list(paths)[:2]:
         for whom in ("anonymous", "logged in"):
-            each = [(before, small), (after, large)]
             measured = [
-                (base, [Request(path.format(site.amounts.users // 2), t) for t in _readers(site, whom)])
-                for base, site in each
+                (
+                    base,
+                    [Request(paths[name].format(site.amounts.users // 2), t) for t in _readers(site, whom)],
+                )
+                for base, site in ((before, small), (after, large))
             ]
             least, most = run.alternately(*measured)
             part.row(f"{name}, {whom}", f"{least:.3f}", f"{most:.3f}", f"{most / least:.2f}", "1.25")
-    _searches(run, f"{large.amounts.posts:,} posts", after, part)
+    if run.options.thorough:
+        _searches(run, f"{large.amounts.posts:,} posts", after, part)
 
 
 def _readers(site: Site, whom: str) -> list[str]:
@@ -336,7 +349,7 @@ def main() -> int:
                 traceback.print_exc()
                 part.fail(f"ended early: {type(error).__name__}: {error}")
             if not arguments.short:
-                part.say(f"\n{_circumstances()}")
+                part.say(f"\n{_circumstances(run.options)}")
                 part.write()
             missed += part.missed
             failures += part.failures
@@ -350,10 +363,12 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _circumstances() -> str:
+def _circumstances(options: Options) -> str:
+    rows = amounts(options.posts)
     return (
-        f"*{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores for the load generator ({load.generator()}), "
-        f"{WORKERS} workers and PostgreSQL 18; {CONNECTIONS} connections where nothing else is said.*"
+        f"*{datetime.now(UTC):%Y-%m-%d}; {os.cpu_count()} cores for the load generator ({load.generator()}), "
+        f"{WORKERS} workers and PostgreSQL 18. Where nothing else is said: {rows.posts:,} posts, "
+        f"{rows.votes:,} votes, {rows.users:,} people, {CONNECTIONS} connections.*"
     )
 
 
