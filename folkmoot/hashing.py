@@ -49,7 +49,7 @@ def main() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the worker says when to end
-    os.nice(19)
+    os.nice(10)
     hasher = PasswordHasher(time_cost, memory_cost, parallelism)
     # What an unknown address is checked against, so that it takes as long as a known one.
     decoy = hasher.hash("nobody has this password")
