@@ -31,6 +31,10 @@ test: .venv/installed  ## Run the tests on real PostgreSQL servers
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
 	@$(BIN)/python -m pytest -m prove
 
+.PHONY: prove-service
+prove-service: .venv/installed  ## Kill and take back migrations of a service in use; SCALE=0.1: on fewer rows
+	@$(BIN)/python -m benchmarks.recovery --scale $(or $(SCALE),1)
+
 .PHONY: fuzz
 fuzz: .venv/installed  ## Fuzz every route with every check of schemathesis, for some minutes
 	@FUZZ_EXAMPLES=300 $(BIN)/python -m pytest -q -k test_schemathesis

@@ -1,0 +1,355 @@
+"""Migrations that are killed and taken back while people use the tables: `make prove-service`.
+
+`killed`: Folkmoot serves HTTP requests while its migrator goes up and down between the oldest revision that
+the program can serve on and head, and is killed (SIGKILL) at random. `back`: head → base → head beside a
+client that reads and writes, with checksums of every table before and after. `changed`: the same with people, posts
+and votes added and deleted at the low revisions. Exits with 1 where a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import psycopg
+from alembic import command
+from psycopg import errors
+
+from benchmarks import http_load
+from benchmarks.http_load import Request
+from folkmoot import revisions
+from folkmoot.recount import recount
+from folkmoot.sessions import Caller, Tokens
+from tests.cluster import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection as Pipe
+    from multiprocessing.synchronize import Event
+
+#: Counts are null below 9e07b3d4c615, and there are no ranks below this one.
+SERVED = "5f1c8d2ab904"
+SECRET = "recovery" * 5
+SETTINGS = ("shared_buffers=1GB", "max_wal_size=4GB")
+_BIN = Path(sys.executable).parent
+_ROOT = Path(__file__).parent.parent
+_PROCESSES = multiprocessing.get_context("spawn")
+
+# Without triggers and keys, and in the order of the keys: what they would make is made here.
+FILL = """
+SET session_replication_role = replica;
+INSERT INTO users (email, password, phone_number) SELECT 'person' || n || '@example.com', '!', '+' || n
+  FROM generate_series(1, {users}) n;
+INSERT INTO posts (title, content, owner_id, published, created_at, version, document)
+SELECT 'Title ' || n, repeat('text ' || n || ' ', 5), n % {users} + 1, n % 10 <> 0,
+       timestamptz '2024-01-01' + n * interval '1 minute', n % 3 + 1,
+       post_document('Title ' || n, repeat('text ' || n || ' ', 5)) FROM generate_series(1, {posts}) n;
+INSERT INTO votes (user_id, post_id)
+SELECT u, (u * 7919::bigint + k * 9973::bigint) % {posts} + 1
+  FROM generate_series(1, {users}) u, generate_series(1, {votes} / {users}) k ON CONFLICT DO NOTHING;
+INSERT INTO post_ranks (post_id, owner_id, published, created_at, votes)
+SELECT id, owner_id, published, created_at, coalesce(n, 0) FROM posts
+  LEFT JOIN (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) v ON v.post_id = id;
+INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at)
+SELECT id, sha256(email::bytea), '', timestamptz '2099-01-01' FROM users WHERE id <= 1000 ORDER BY id;
+RESET session_replication_role;
+"""
+
+#: What is compared, by table: all but what is added and deleted on the way, which is left out both times.
+CHECKED = {
+    "users": "SELECT id, email, password, created_at, phone_number, display_name, duplicate_email FROM users "
+    "WHERE id <= {users} AND id % 1000 <> 7",
+    "posts": "SELECT id, title, content, owner_id, published, created_at, version, document FROM posts "
+    "WHERE id <= {posts} AND id % 1000 <> 3 AND (id % {users} + 1) % 1000 <> 7",
+    "votes": "SELECT user_id, post_id FROM votes WHERE post_id <= {posts} AND post_id % 1000 <> 3 "
+    "AND (post_id % {users} + 1) % 1000 <> 7 AND user_id % 1000 <> 7",
+    "sessions": "SELECT * FROM sessions WHERE user_id % 1000 <> 7",
+}
+#: What is done at a low revision on the way down; the same people and posts are left out of the checksums.
+MEANWHILE = {
+    "c47ecbf163d4": "INSERT INTO posts (title, content, owner_id) "
+    "SELECT 'new', '', 1 FROM generate_series(1, 100); DELETE FROM votes WHERE post_id % 1000 = 3;"
+    "INSERT INTO votes (user_id, post_id) SELECT 1, id FROM posts WHERE title = 'new'",
+    "8c82b1632f52": "DELETE FROM users WHERE id % 1000 = 7;"
+    "INSERT INTO users (email, password) SELECT 'new' || n, '!' FROM generate_series(1, 100) n",
+    "cfcc4fd02d18": "DELETE FROM posts WHERE id % 1000 = 3; INSERT INTO posts (title) VALUES ('new too')",
+}
+
+
+@dataclass
+class Run:
+    """One database, its size, and the bars that were missed."""
+
+    cluster: Cluster
+    posts: int
+    votes: int
+    users: int
+    missed: list[str] = field(default_factory=list)
+
+    def fill(self) -> None:
+        self.database = self.cluster.create_database()
+        self.url = self.cluster.url(self.database)
+        os.environ["DATABASE_URL"] = self.url
+        command.upgrade(revisions.config(), "head")
+        began = time.monotonic()
+        with self.connect() as connection:
+            connection.execute(FILL.format(**self.size).encode())
+            connection.execute("VACUUM (ANALYZE)")
+            connection.execute("CHECKPOINT")
+        print(
+            f"filled in {time.monotonic() - began:.0f} s: {self.posts} posts, {self.votes} votes", flush=True
+        )
+
+    @property
+    def size(self) -> dict[str, int]:
+        return {"posts": self.posts, "votes": self.votes, "users": self.users}
+
+    def connect(self) -> psycopg.Connection:
+        return self.cluster.connect(self.database)
+
+    def bar(self, what: str, *, kept: bool) -> None:
+        print(f"{'ok    ' if kept else 'MISSED'} {what}", flush=True)
+        if not kept:
+            self.missed.append(what)
+
+    def counts_are_exact(self) -> None:
+        with self.connect() as connection:
+            wrong = recount(connection, repair=False)
+        self.bar(f"counts exact: {len(wrong)} posts differ", kept=not wrong)
+
+    def checksums(self) -> dict[str, tuple[Any, ...]]:
+        with self.connect() as connection:
+            found = {}
+            for table, query in CHECKED.items():
+                text = f"SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM ({query}) t"
+                row = connection.execute(text.format(**self.size).encode()).fetchone()
+                found[table] = row or ()
+        return found
+
+
+def alembic(*arguments: str) -> subprocess.Popen[str]:
+    """The `alembic` command, as people run it."""
+    return subprocess.Popen(
+        [str(_BIN / "alembic"), *arguments],
+        cwd=_ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+# -- killed at random -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def served(url: str) -> Iterator[str]:
+    """The program's workers, without the command that insists on head first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            str(_BIN / "granian"), "--interface", "asgi", "--factory", "--no-ws", "--workers", "2",
+            "--port", str(port), "--log-level", "warning", "folkmoot.cli:worker",
+        ],
+        env={**os.environ, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"},
+        cwd=_ROOT, start_new_session=True, stdout=sys.stderr,
+    )  # fmt: skip
+    base = f"http://127.0.0.1:{port}"
+    try:
+        while process.poll() is None:
+            with suppress(OSError):
+                urlopen(base + "/healthz", timeout=5).close()
+                break
+        yield base
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def requests(run: Run) -> list[Request]:
+    """What people do: read lists and posts, vote, take votes back, write."""
+    tokens, random, made = Tokens(SECRET, timedelta(hours=2)), Random(1), []
+    for user in range(1, min(run.users, 1000) + 1):
+        token = tokens.write(Caller(user, user))
+        public = [10 * random.randrange(run.posts // 10) + random.randint(1, 9) for _ in range(3)]
+        made += [
+            Request("/posts", token),
+            Request(f"/posts/{public[0]}", token),
+            Request(f"/posts/{public[1]}/vote", token, "PUT"),
+            Request(f"/posts/{public[2]}/vote", token, "DELETE"),
+            Request("/posts", token, "POST", '{"title":"t","content":"c"}'),
+        ]
+    random.shuffle(made)
+    return made
+
+
+def killed(run: Run, seconds: float) -> None:
+    """Kill and restart the migrator for so long, under load."""
+    run.fill()
+    random = Random(2)
+    kills = finished = 0
+    targets = [("downgrade", SERVED), ("upgrade", "head")]
+    with served(run.url) as base:
+        # As long as the migrator may still need at the end, too.
+        load = http_load.start(base, requests(run), connections=8, seconds=seconds)
+        began = time.monotonic()
+        while (left := began + seconds - 5 - time.monotonic()) > 0:
+            migrator = alembic(*targets[0])
+            try:
+                _, said = migrator.communicate(timeout=min(random.uniform(0.5, 6), left))
+            except subprocess.TimeoutExpired:
+                migrator.kill()
+                migrator.communicate()
+                kills += 1
+                if random.random() < 0.2:  # now and then somebody changes their mind half way
+                    targets.reverse()
+                continue
+            if migrator.returncode:
+                run.bar(f"the migrator failed: {said[-300:]}", kept=False)
+                break
+            finished += 1
+            targets.reverse()
+        result = http_load.finish(load)
+        last = alembic("upgrade", "head")
+        _, said = last.communicate()
+        run.bar(
+            f"the last upgrade ends: {said[-300:] if last.returncode else 'yes'}", kept=last.returncode == 0
+        )
+    print(f"{kills} kills, {finished} runs that ended, p99 {result.p99:.0f} ms", flush=True)
+    run.bar(f"{result.requests} requests, {result.failed} failed", kept=result.failed == 0)
+    run.counts_are_exact()
+
+
+# -- there and back -------------------------------------------------------------------------------------
+
+STATEMENTS = (
+    "SELECT id, title FROM posts WHERE id = %(post)s",
+    "UPDATE posts SET id = id WHERE id = %(post)s",
+    "SELECT post_id FROM votes WHERE user_id = %(user)s",
+    "UPDATE votes SET post_id = post_id WHERE user_id = %(user)s AND post_id = %(post)s",
+    "UPDATE users SET email = email WHERE id = %(user)s",
+)
+#: A table or column that the revision does not have.
+_ABSENT = (errors.UndefinedTable, errors.UndefinedColumn)
+
+
+def _client(url: str, size: dict[str, int], pipe: Pipe, stop: Event) -> None:
+    random, worst, failures = Random(3), (0.0, ""), []
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        pipe.send(None)
+        while not stop.is_set():
+            statement = random.choice(STATEMENTS)
+            values = {"post": random.randint(1, size["posts"]), "user": random.randint(1, size["users"])}
+            began = time.monotonic()
+            try:
+                connection.execute(statement, values)
+            except _ABSENT:
+                pass
+            except psycopg.Error as error:
+                failures.append(str(error).splitlines()[0])
+            worst = max(worst, (time.monotonic() - began, statement))
+            time.sleep(0.005)
+    pipe.send((worst, failures))
+
+
+@contextmanager
+def client(run: Run, what: str) -> Iterator[None]:
+    """Somebody who reads and writes while the block runs; says how long they had to wait at most."""
+    ours, theirs = _PROCESSES.Pipe()
+    stop = _PROCESSES.Event()
+    process = _PROCESSES.Process(target=_client, args=(run.url, run.size, theirs, stop), daemon=True)
+    process.start()
+    theirs.close()
+    ours.recv()
+    try:
+        yield
+    finally:
+        stop.set()
+        (stall, statement), failures = ours.recv()
+        process.join()
+    run.bar(f"{what}: longest stall {stall * 1000:.0f} ms ({statement})", kept=stall <= 0.1)
+    run.bar(f"{what}: {len(failures)} statements failed {failures[:1]}", kept=not failures)
+
+
+def _go(run: Run, direction: str, revision: str) -> None:
+    began = time.monotonic()
+    with client(run, f"{direction} to {revision}"):
+        _, said = (done := alembic(direction, revision)).communicate()
+    run.bar(f"{direction} to {revision} in {time.monotonic() - began:.1f} s", kept=done.returncode == 0)
+    if done.returncode:
+        raise SystemExit(said)
+
+
+def back(run: Run, *, meanwhile: bool) -> None:
+    """Down to base and up again; with ``meanwhile`` rows are added and deleted on the way."""
+    before = run.checksums()
+    for revision, statements in MEANWHILE.items():
+        if meanwhile:
+            _go(run, "downgrade", revision)
+            with run.connect() as connection:
+                connection.execute(statements.encode())
+        elif revision == "c47ecbf163d4":
+            _go(run, "downgrade", revision)
+            keep_votes(run)
+    _go(run, "downgrade", "base")
+    _go(run, "upgrade", "head")
+    after = run.checksums()
+    for table, found in before.items():
+        run.bar(f"{table}: {found} before, {after[table]} after", kept=after[table] == found)
+    run.counts_are_exact()
+
+
+def keep_votes(run: Run) -> None:
+    """The downgrade that drops the votes table alone: how long it takes to keep it."""
+    _go(run, "downgrade", "036aa392dfb0")
+    with client(run, "keep the votes table"):
+        began = time.monotonic()
+        command.downgrade(revisions.config(), "036d0a4565b7")
+        took = time.monotonic() - began
+    run.bar(f"the votes table is kept in {took:.2f} s", kept=took < 1)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help="killed, back, changed; all of them by default"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="1: back with 1,000,000 posts, 10,000,000 votes"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="how long the migrator is killed and restarted"
+    )
+    options = parser.parse_args(arguments)
+    parts = options.parts or ["killed", "back", "changed"]
+    cluster = Cluster(18, SETTINGS)
+    posts, votes = int(1_000_000 * options.scale), int(10_000_000 * options.scale)
+    large = Run(cluster, posts, votes, max(posts // 10, 1000))
+    small = Run(cluster, posts // 10, votes // 10, max(posts // 50, 1000))
+    try:
+        if "killed" in parts:
+            killed(small, options.seconds)
+        if "back" in parts or "changed" in parts:
+            large.fill()
+        if "back" in parts:
+            back(large, meanwhile=False)
+        if "changed" in parts:
+            back(large, meanwhile=True)
+    finally:
+        cluster.remove()
+    return 1 if small.missed or large.missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
