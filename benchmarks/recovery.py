@@ -2,8 +2,8 @@
 
 `killed`: Folkmoot serves HTTP requests while its migrator goes up and down between the oldest revision that
 the program can serve on and head, and is killed (SIGKILL) at random. `back`: head → base → head beside a
-client that reads and writes, with checksums of every table before and after. `changed`: the same with people, posts
-and votes added and deleted at the low revisions. Exits with 1 where a bar is missed.
+client that reads and writes, with checksums of every table before and after. `changed`: the same with people,
+posts and votes added and deleted at the low revisions. Exits with 1 where a bar is missed.
 """
 
 from __future__ import annotations
