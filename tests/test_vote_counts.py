@@ -197,7 +197,9 @@ def test_the_revisions_that_count_votes_count_exactly_while_people_vote(
             random = Random(n)
             while not done.is_set():
                 pair = (random.randint(2, 40), random.randint(1, 10))
-                voter.execute("INSERT INTO votes VALUES (%s, %s) ON CONFLICT DO NOTHING", pair)
+                voter.execute(
+                    "INSERT INTO votes (user_id, post_id) VALUES (%s, %s) ON CONFLICT DO NOTHING", pair
+                )
                 voter.execute("DELETE FROM votes WHERE user_id = %s AND post_id = %s", pair[::-1])
                 acknowledged[n] += 1
 
