@@ -25,7 +25,7 @@ run: .venv/installed  ## Serve at http://127.0.0.1:8000 on a database of its own
 
 .PHONY: test
 test: .venv/installed  ## Run the tests on real PostgreSQL servers
-	@$(BIN)/python -m pytest -m "not prove"
+	@$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
 
 .PHONY: prove
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
