@@ -15,6 +15,7 @@ from lockstep.errors import LockstepError
 from lockstep.rehearsal import Copy, rehearsal
 from lockstep.retype import retype
 from lockstep.steps import Fill, Kind, Step
+from lockstep.triggers import must_be_quiet
 from lockstep.undoing import undo_alter
 
 if TYPE_CHECKING:
@@ -113,7 +114,14 @@ def _filled_afterwards(
         Step(
             f"{table}: fill column {became.name} of the rows that were there",
             kind=Kind.FILL,
-            fill=Fill(table.sql, f"{name} = DEFAULT", f"{name} IS NULL"),
+            fill=Fill(
+                table.sql,
+                f"{name} = DEFAULT",
+                f"{name} IS NULL",
+                quiet=must_be_quiet(connection, table, f"filling the new {became.name}"),
+                columns=(became.name,),
+                own=True,
+            ),
         ),
     ]
     if became.not_null:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from lockstep import archive, catalog
 from lockstep.catalog import literal, quote
+from lockstep.errors import LockstepError
 from lockstep.steps import Copy, Kind, Step
+from lockstep.triggers import must_be_quiet
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -54,7 +56,7 @@ def give_back_column(
         Step(
             f"{table}: give back column {name}, kept at {kept.kept_at}",
             kind=Kind.COPY,
-            copy=Copy(kept.sql, statement),
+            copy=Copy(kept.sql, statement, quiet=_quiet(migrator, table)),
         ),
         Step(
             f"{table}: column {name} is given back",
@@ -62,6 +64,14 @@ def give_back_column(
             undo=None,
         ),
     ]
+
+
+def _quiet(migrator: Migrator, table: Table) -> bool:
+    try:
+        return must_be_quiet(migrator.connection, table, "giving back a column")
+    except LockstepError as error:
+        migrator.warn(f"{error}. They fire.")
+        return False
 
 
 def continue_sequences(migrator: Migrator, schema: str, table: str) -> list[str]:

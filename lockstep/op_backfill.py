@@ -77,4 +77,4 @@ def fill_of(context: MigrationContext, operation: BackfillOp, table: str) -> Fil
         raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
     assignments = ", ".join(f"{quote(c)} = {rendered(v)}" for c, v in operation.values.items())
     predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
-    return Fill(table, assignments, predicate)
+    return Fill(table, assignments, predicate, columns=tuple(operation.values))

@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep import beside, catalog
 from lockstep.beside import Plan
-from lockstep.blocks import is_firing
 from lockstep.catalog import literal, quote
 from lockstep.errors import LockstepError
 from lockstep.rehearsal import Copy, rehearsal
 from lockstep.steps import Fill, Kind, Step, execute
+from lockstep.triggers import must_be_quiet
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -198,7 +198,9 @@ def _shadow_steps(
                 table.sql,
                 f"{shadow} = {f'({using})' if using else quote(old.name)}",
                 missing,
-                quiet=_needs_quiet(connection, table),
+                quiet=must_be_quiet(connection, table, f"filling the new {old.name}"),
+                columns=(became.name,),
+                own=True,
             ),
         ),
     ]
@@ -206,39 +208,6 @@ def _shadow_steps(
 
 def _sync_names(table: Table, old: Column) -> tuple[str, str]:
     return f"lockstep.{quote(f'sync_{table.oid}_{old.number}')}", quote(f"~lockstep_{old.number}")
-
-
-def _needs_quiet(connection: Connection, table: Table) -> bool:
-    """Whether the fill must keep the table's own UPDATE triggers from firing; refused where it may not.
-
-    A trigger UPDATE OF columns does not fire: the fill sets none of them.
-    """
-    triggers = catalog.rows(
-        connection,
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgattr = '' "
-        "AND tgenabled IN ('O', 'A') AND (tgtype & 16) <> 0 AND tgname NOT LIKE '~lockstep%%'",
-        oid=table.oid,
-    )
-    if not triggers:
-        return False
-    names = ", ".join(row[0] for row in triggers)
-    version = catalog.server_version(connection)
-    allowed = catalog.scalar(
-        connection,
-        "SELECT has_parameter_privilege('session_replication_role', 'SET')"
-        if version >= 15
-        else "SELECT rolsuper FROM pg_roles WHERE rolname = current_user",
-    )
-    if not allowed:
-        if is_firing():
-            return False
-        user = quote(catalog.scalar(connection, "SELECT current_user"))
-        raise LockstepError(
-            f"{table} has triggers that filling the new column would fire ({names}): "
-            f"GRANT SET ON PARAMETER session_replication_role TO {user}, or let them fire: "
-            "`with lockstep.firing():`"
-        )
-    return True
 
 
 def _storage(connection: Connection, table: Table, old: Column, became: Column) -> list[str]:

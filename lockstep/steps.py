@@ -55,6 +55,10 @@ class Fill:
     predicate: str
     quiet: bool = False
     """Without firing the table's own triggers: what is filled is Lockstep's own column."""
+    columns: tuple[str, ...] = ()
+    """The columns that are set, unquoted; where no index has them, rows can stay on their pages."""
+    own: bool = False
+    """Whether this is no statement of the revision's, so that several connections may share it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Copy:
     table: str
     statement: str
     until_still: bool = False
+    quiet: bool = False
+    """Without firing triggers: what is given back was there before."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Step:
         known["undo"] = None if known.get("undo") is None else tuple(known["undo"])
         known["kind"] = Kind(known.get("kind", Kind.BRIEF))
         if known.get("fill"):
-            known["fill"] = Fill(**known["fill"])
+            known["fill"] = Fill(**known["fill"] | {"columns": tuple(known["fill"].get("columns", ()))})
         if known.get("copy"):
             known["copy"] = Copy(**known["copy"])
         return cls(**known)
@@ -124,6 +130,9 @@ class Pace:
     """How long one batch of a fill should take."""
     max_replica_lag: float = 10.0
     """A fill pauses while a streaming replica is further behind than this."""
+    connections: int = 2
+    """How many connections fill a column of Lockstep's own (a change of type, a volatile default). The
+    further ones join once the fill has lasted a second, where the engine opens new ones (NullPool)."""
 
 
 #: lock_not_available (lock_timeout, NOWAIT) and deadlock_detected.
@@ -296,4 +305,6 @@ SELECT a.pid, coalesce(a.usename, a.backend_type), coalesce(a.state, 'running'),
              WHERE l.pid = a.pid AND c.relkind IN ('r', 'm')
                AND c.relnamespace <> 'pg_catalog'::regnamespace)
 FROM unnest(pg_blocking_pids(%(pid)s)) blocker(pid) JOIN pg_stat_activity a ON a.pid = blocker.pid
+-- Not the moment in which two connections add pages to the same table.
+WHERE NOT EXISTS (SELECT FROM pg_locks WHERE pid = %(pid)s AND NOT granted AND locktype = 'extend')
 """
