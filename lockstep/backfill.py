@@ -37,8 +37,7 @@ def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
 
     A batch is a range of pages, in the order in which the table lies on disk, sized so that it takes
     ``pace.batch_time`` seconds. It locks the rows that it changes for that long. A row that somebody else
-    has locked is left for the next pass. Commits each batch, without waiting for the disk: a batch that a
-    crash loses still matches the predicate and is done again.
+    has locked is left for the next pass. Commits each batch, without waiting for standbys.
 
     Raises LockstepError, naming one, where rows match again after they were changed: it would never end.
     """

@@ -59,6 +59,14 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
         else f"{quote(shadow)} IS NULL AND {source} IS NOT NULL"
     )
     plan.before += _shadow_steps(connection, table, old, became, using, missing, comparable=comparable)
+    plan.before.append(
+        Step(
+            # Before the foreign keys: the check of their rows is a join, planned by these.
+            f"{table}: statistics of the new {column}",
+            sql=(f"ANALYZE {table.sql} ({quote(shadow)})",),
+            kind=Kind.LONG,
+        )
+    )
     if old.not_null:
         beside.not_null(connection, table, old, shadow, plan)
     beside.indexes_of(connection, table, changed, plan)
@@ -67,13 +75,6 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
             beside.check(connection, table, name, definition, plan)
     beside.foreign_keys(connection, table, old, shadow, plan)
     beside.statistics(connection, table, old, plan)
-    plan.before.append(
-        Step(
-            f"{table}: statistics of the new {column}",
-            sql=(f"ANALYZE {table.sql} ({quote(shadow)})",),
-            kind=Kind.LONG,
-        )
-    )
     return [*plan.before, _swap(connection, table, old, became, identity, plan)]
 
 

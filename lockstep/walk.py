@@ -42,7 +42,7 @@ _MOST_ROWS = 291
 _TOO_LONG = 4
 
 #: How long a walk goes on alone before another connection joins it, in seconds.
-_ALONE = 1.0
+_ALONE = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,13 @@ class Pages:
 def short_transaction(
     connection: Connection, pace: Pace, pages: Pages, *, quiet: bool = False
 ) -> Iterator[None]:
-    """The transaction of a batch: it doesn't wait for the disk, and for locks and itself only so long.
+    """The transaction of a batch: it waits for no standby, and takes only so long, locks included.
 
     ``quiet``: without firing triggers. A batch of one page may take its time.
     """
     values = {
-        "synchronous_commit": "off",
+        # What it wrote to the WAL is not left to the next one who commits.
+        "synchronous_commit": "local",
         # Rows that a policy hides would be left out in silence; this makes it an error.
         "row_security": "off",
         "lock_timeout": f"{round(pace.lock_timeout * 1000)}ms",
@@ -185,10 +186,11 @@ class _Walk:
 
     def on(self, connection: Connection, between: Callable[[], None]) -> None:
         """Go on over a connection until no pages are left, or it is stopped."""
-        width = _Width(self._pace, self._densest, self._turns)
+        # One for each turn: rows that stay on their page take less than those that move.
+        widths = [_Width(self._pace, self._densest, self._turns) for _ in range(self._turns)]
         while (stretch := self._take()) is not None:
             try:
-                self._over(connection, stretch, width, between)
+                self._over(connection, stretch, widths, between)
             except BaseException:
                 with self._lock:
                     self._left.append(stretch)
@@ -207,9 +209,9 @@ class _Walk:
             return stretch
 
     def _over(
-        self, connection: Connection, stretch: Pages, width: _Width, between: Callable[[], None]
+        self, connection: Connection, stretch: Pages, widths: list[_Width], between: Callable[[], None]
     ) -> None:
-        for turn in range(self._turns):
+        for turn, width in enumerate(widths):
             page = stretch.first
             while page < stretch.until and not self.stopped:
                 pages = Pages(page, min(page + width.pages(), stretch.until), turn, self._turns)
