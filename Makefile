@@ -29,7 +29,7 @@ test: .venv/installed  ## Run the tests on real PostgreSQL servers
 
 .PHONY: prove
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
-	@$(BIN)/python -m pytest -m prove
+	@$(BIN)/python -m pytest -m prove -n 2 --dist worksteal
 
 .PHONY: prove-service
 prove-service: .venv/installed  ## Kill and take back migrations of a service in use; SCALE=0.1: on fewer rows

@@ -52,7 +52,8 @@ def is_derived() -> bool:
 
 @contextmanager
 def firing() -> Iterator[None]:
-    """Let a change of type in the block fire the table's own UPDATE triggers where it has to.
+    """Let a change of type, or a volatile default, in the block fire the table's own UPDATE triggers where it
+    has to.
 
     Filling the new column updates every row. Lockstep keeps the table's triggers from firing, for which its
     role needs the right to SET session_replication_role; without it the change is refused, or goes on in this

@@ -131,8 +131,8 @@ class Pace:
     max_replica_lag: float = 10.0
     """A fill pauses while a streaming replica is further behind than this."""
     connections: int = 2
-    """How many connections fill a column of Lockstep's own (a change of type, a volatile default). The
-    further ones join once the fill has lasted a second, where the engine opens new ones (NullPool)."""
+    """How many connections fill a column whose type changes, or whose default is volatile. The further ones
+    join once the fill has lasted half a second, where the engine opens new ones (NullPool)."""
 
 
 #: lock_not_available (lock_timeout, NOWAIT) and deadlock_detected.

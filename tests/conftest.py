@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from tests.cluster import Cluster, memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
 
 
 @pytest.fixture(scope="session")
@@ -85,3 +88,28 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Tell at how many points migrations were killed, and what came of it."""
+    killed = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "killed"
+    ]
+    if not killed:
+        return
+    points: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    terminalreporter.section("kill points")
+    for case, victim, number, failed in sorted(killed):
+        terminalreporter.write_line(f"{case}: {victim} killed at {number} points, {failed} wrong")
+        points[victim] += number
+        wrong[victim] += failed
+    for victim, number in points.items():
+        terminalreporter.write_line(
+            f"all operations: {victim} killed at {number} points, {wrong[victim]} wrong"
+        )

@@ -12,7 +12,7 @@ from tests.lockstep.cases import CASES, Case
 from tests.lockstep.killing import Proof, template_of, ways
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 WAYS = list(ways())
@@ -57,7 +57,11 @@ def test_a_migration_survives_the_death_of_the_server(
 @pytest.mark.parametrize("victim", ["migrator", "server"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_point_of_every_operation(
-    case: Case, victim: str, mortal: tuple[Cluster, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    case: Case,
+    victim: str,
+    mortal: tuple[Cluster, str],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     proof = _proof(mortal, case, tmp_path)
     wrong: list[str] = []
@@ -67,6 +71,5 @@ def test_every_point_of_every_operation(
         total += points
         told = {at: proof.kill(direction, victim, at, then) for at in range(1, points + 1)}
         wrong += [f"{direction} at {at}, then {then}: {problem}" for at, problem in told.items() if problem]
-    with capfd.disabled():
-        print(f"\n{case.name}: {victim} killed at {total} points, {len(wrong)} wrong", end=" ")
-    assert not wrong
+    record_property("killed", (case.name, victim, total, len(wrong)))
+    assert not wrong, "\n".join(wrong)
