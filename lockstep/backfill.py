@@ -151,7 +151,7 @@ def copy(connection: Connection, pace: Pace, step: Step, name: str) -> None:
             pause(attempt)
             attempt += 1
 
-    while walk(connection, pace, todo.table, name, batch) and todo.until_still:
+    while walk(connection, pace, todo.table, name, batch, written=todo.into) and todo.until_still:
         pass
 
 

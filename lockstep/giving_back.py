@@ -56,7 +56,7 @@ def give_back_column(
         Step(
             f"{table}: give back column {name}, kept at {kept.kept_at}",
             kind=Kind.COPY,
-            copy=Copy(kept.sql, statement, quiet=_quiet(migrator, table)),
+            copy=Copy(kept.sql, statement, quiet=_quiet(migrator, table), into=table.sql),
         ),
         Step(
             f"{table}: column {name} is given back",
@@ -120,7 +120,7 @@ def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
         Step(
             f"{table}: give back its rows, kept at {kept.kept_at}",
             kind=Kind.COPY,
-            copy=Copy(kept.sql, statement, until_still=True),
+            copy=Copy(kept.sql, statement, until_still=True, into=table.sql),
         ),
         Step(f"{table}: its rows are given back", sql=(f"DO {literal(settle).strip()}",), undo=None),
     ]

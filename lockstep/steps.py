@@ -74,6 +74,8 @@ class Copy:
     until_still: bool = False
     quiet: bool = False
     """Without firing triggers: what is given back was there before."""
+    into: str = ""
+    """The table that is written to."""
 
 
 @dataclass(frozen=True)

@@ -178,3 +178,14 @@ def test_a_new_column_fires_no_trigger_of_the_table_neither_filled_nor_given_bac
     project.upgrade()
     assert number(cluster18, database, "SELECT sum(hashtextextended(uid::text, 0)) FROM posts") == before
     assert number(cluster18, database, "SELECT count(*) FROM posts WHERE title = 't'") == 10000
+
+
+def test_a_fill_empties_the_pending_list_of_a_gin_index_that_it_fills(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("CREATE INDEX posts_words ON posts USING gin (to_tsvector('simple', title))")
+    project.revision("op.alter_column('posts', 'id', type_=sa.BigInteger())")
+    project.upgrade()
+    # It returns how many pages it has taken from the list.
+    assert number(cluster18, database, "SELECT gin_clean_pending_list('posts_words')") == 0
