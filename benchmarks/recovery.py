@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 #: Counts are null below 9e07b3d4c615, and there are no ranks below this one.
 SERVED = "5f1c8d2ab904"
 SECRET = "recovery" * 5
-SETTINGS = ("shared_buffers=1GB", "max_wal_size=4GB")
+#: Segments of the WAL are used again: else commits wait for the disk while new ones are made.
+SETTINGS = ("shared_buffers=1GB", "max_wal_size=4GB", "min_wal_size=4GB")
 _BIN = Path(sys.executable).parent
 _ROOT = Path(__file__).parent.parent
 _PROCESSES = multiprocessing.get_context("spawn")
