@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: A server as one would run it: durable, with room for its work.
 SETTINGS = (
-    "shared_buffers=1GB", "max_wal_size=4GB", "checkpoint_timeout=5min", "work_mem=16MB",
+    "shared_buffers=1GB", "max_wal_size=4GB", "min_wal_size=4GB", "checkpoint_timeout=5min", "work_mem=16MB",
     "maintenance_work_mem=256MB", "fsync=on", "synchronous_commit=on", "full_page_writes=on", "autovacuum=on",
 )  # fmt: skip
 

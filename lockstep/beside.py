@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep import catalog, indexes
 from lockstep.catalog import literal, quote
-from lockstep.constraints import validate
+from lockstep.constraints import validate, validate_foreign_key
 from lockstep.errors import LockstepError
 from lockstep.steps import Step
 
@@ -197,7 +197,8 @@ def _foreign_key(table: Table, old: Column, shadow: str, plan: Plan, row: Any) -
         )
     )
     if valid:
-        plan.before.append(validate(child, child, temporary, None))
+        columns = [shadow if child_oid == table.oid and n == old.name else n for n in ours]
+        plan.before.append(validate_foreign_key(child, child, temporary, parent, columns, None))
     plan.locks[child_oid] = child
     plan.locks[parent_oid] = parent
     plan.detach.append(f"ALTER TABLE {child} DROP CONSTRAINT {quote(name)}")

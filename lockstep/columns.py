@@ -82,7 +82,8 @@ def _refusal(table: Table, operation: ops.AddColumnOp) -> str:
         f'    op.add_column("{table.name}", sa.Column("{column.name}", sa.{column.type!r}){where})\n'
         f'    op.backfill("{table.name}", {{"{column.name}": VALUE}}, where="{column.name} IS NULL"{where})\n'
         f'    op.alter_column("{table.name}", "{column.name}", nullable=False{where})\n'
-        "with the VALUE that rows get which are there already"
+        "with the VALUE that rows get which are there already. If the running program does not write the "
+        "column yet, give it a server_default, too: its rows would be refused"
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.schema import AddConstraint, CheckConstraint, ForeignKeyConstraint
 
 from lockstep import catalog
-from lockstep.catalog import quote
+from lockstep.catalog import literal, quote
 from lockstep.errors import LockstepError
 from lockstep.rehearsal import rehearsal
 from lockstep.steps import Kind, Step
@@ -34,6 +35,27 @@ def validate(table_sql: str, says: str, name: str, offenders: str | None) -> Ste
 
 def _drop(table: Table, name: str) -> tuple[str, ...]:
     return (f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {quote(name)}",)
+
+
+def validate_foreign_key(
+    child: str, says: str, name: str, parent: str, columns: Sequence[str], offenders: str | None
+) -> Step:
+    """VALIDATE CONSTRAINT of a foreign key: joins the tables while readers and writers go on.
+
+    The join is planned as a hash join, which misses the processor's cache at each of its rows once the parent
+    is large; sorted numbers are merged in a third of the time (docs/decisions/steps.md).
+    """
+    step = validate(child, says, name, offenders)
+    if len(columns) != 1:
+        return step
+    merged = f"""
+        SELECT set_config('enable_hashjoin', 'off', true) FROM pg_class c, pg_class p, pg_attribute a
+        WHERE c.oid = {literal(child)}::regclass AND p.oid = {literal(parent)}::regclass
+          AND a.attrelid = c.oid AND a.attname = {literal(columns[0])}
+          AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+          AND p.reltuples > 200000 AND c.reltuples BETWEEN p.reltuples AND 100000000
+    """
+    return replace(step, sql=(" ".join(merged.split()), *step.sql))
 
 
 def foreign_key(migrator: Migrator, table: Table, constraint: Any) -> list[Step] | None:
@@ -92,7 +114,7 @@ def foreign_key_steps(
             locks=tuple(locks),
             undo=_drop(table, name),
         ),
-        validate(table.sql, str(table), name, offenders),
+        validate_foreign_key(table.sql, str(table), name, parent.sql, columns, offenders),
     ]
 
 

@@ -112,7 +112,7 @@ class Proof:
         def strike() -> None:
             if victim == "migrator":
                 os.kill(os.getpid(), signal.SIGKILL)
-            self.cluster.stop("immediate")
+            self.cluster.crash()
 
         _in_child(lambda: self._go(database, direction), strike, at)
         if victim == "server":
