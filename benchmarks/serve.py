@@ -51,6 +51,8 @@ class Options:
     thorough: bool
     seconds: float
     rounds: int
+    #: How many rounds of one request after another: their medians differ by where the processes run.
+    turns: int
     posts: int
     grown: tuple[int, int]
     page: int
@@ -58,11 +60,12 @@ class Options:
 
 
 FULL = Options(
-    thorough=True, seconds=3, rounds=3, posts=100_000, grown=(10_000, 1_000_000), page=1000,
-    requests=200_000,
+    thorough=True, seconds=3, rounds=3, turns=7, posts=100_000, grown=(10_000, 1_000_000),
+    page=1000, requests=200_000,
 )  # fmt: skip
 SHORT = Options(
-    thorough=False, seconds=1, rounds=1, posts=10_000, grown=(1000, 10_000), page=100, requests=5000,
+    thorough=False, seconds=1, rounds=1, turns=1, posts=10_000, grown=(1000, 10_000),
+    page=100, requests=5000,
 )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ class Run:
     def alternately(self, *each: tuple[str, list[Request]]) -> list[float]:
         """The median time of one request after another, in ms, of things that are measured in turns."""
         times: list[list[float]] = [[] for _ in each]
-        for _ in range(self.options.rounds):
+        for _ in range(self.options.turns):
             for (base, requests), found in zip(each, times, strict=True):
                 found.append(load.run(base, requests, connections=1, seconds=1, warm_up=False).p50)
         return [median(found) for found in times]
