@@ -151,7 +151,7 @@ def walk(
     started = time.monotonic()
     with _progress(name, pages) as advance:
         going = _Walk(pages, pace, densest, batch, turns, tidy, advance)
-        helped = _Helped(going)
+        helped = _Helped(going, pace)
 
         def between() -> None:
             breathe()
@@ -232,7 +232,8 @@ class _Walk:
                 width.learn(pages, rows, time.monotonic() - started)
                 page = pages.until
                 if rows and self._tidy:
-                    execute(connection, self._tidy)
+                    with suppress(DBAPIError):  # it spares others work, no more
+                        execute(connection, self._tidy)
                 with self._lock:
                     self.changed += rows
                     self._advance((pages.until - pages.first) / self._turns)
@@ -248,8 +249,9 @@ def _broken_off(error: DBAPIError, pace: Pace, pages: Pages, took: float) -> boo
 class _Helped:
     """Further connections at work on a walk, each in a thread; waits for them in the end."""
 
-    def __init__(self, going: _Walk) -> None:
+    def __init__(self, going: _Walk, pace: Pace) -> None:
         self._going = going
+        self._pace = pace
         self.threads: list[threading.Thread] = []
 
     def by(self, connection: Connection, number: int) -> None:
@@ -264,7 +266,7 @@ class _Helped:
         if connection is None:
             return
         try:
-            self._going.on(connection, lambda: None)
+            self._going.on(connection, lag_watch(connection, self._pace))
         except (SQLAlchemyError, LockstepError) as error:
             log.debug("a further connection left its pages to the first one: %s", error)
         finally:
