@@ -76,7 +76,8 @@ class Proof:
         """What a database is like after these directions, one after the other, with nobody killed."""
         if directions not in self._states:
             database = self.cluster.create_database(self.template)
-            for direction in directions:
+            # Down from nothing does nothing but create Alembic's own table.
+            for direction in directions or ("downgrade",):
                 self._go(database, direction)
             self._states[directions] = self._state(database)
             self.cluster.drop_database(database)
@@ -132,8 +133,8 @@ class Proof:
                 right.append(self.undisturbed("upgrade", "downgrade", "upgrade"))
         else:
             # Finished and then brought down by the revision's own downgrade(), or taken back.
-            down = self.undisturbed("upgrade", "downgrade")
-            right = [down, (down[0], self.undisturbed()[1])]
+            down, before = self.undisturbed("upgrade", "downgrade"), self.undisturbed()
+            right = [down, (down[0], before[1]), before]
         if state in right:
             return None
         if state[0] not in [catalog for catalog, _ in right]:
