@@ -48,14 +48,14 @@ def validate_foreign_key(
     step = validate(child, says, name, offenders)
     if len(columns) != 1:
         return step
-    merged = f"""
-        SELECT set_config('enable_hashjoin', 'off', true) FROM pg_class c, pg_class p, pg_attribute a
-        WHERE c.oid = {literal(child)}::regclass AND p.oid = {literal(parent)}::regclass
-          AND a.attrelid = c.oid AND a.attname = {literal(columns[0])}
-          AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-          AND p.reltuples > 200000 AND c.reltuples BETWEEN p.reltuples AND 100000000
-    """
-    return replace(step, sql=(" ".join(merged.split()), *step.sql))
+    merged = (
+        "SELECT set_config('enable_hashjoin', 'off', true) FROM pg_class c, pg_class p, pg_attribute a "
+        f"WHERE c.oid = {literal(child)}::regclass AND p.oid = {literal(parent)}::regclass "
+        f"AND a.attrelid = c.oid AND a.attname = {literal(columns[0])} "
+        "AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) "
+        "AND p.reltuples > 200000 AND c.reltuples BETWEEN p.reltuples AND 100000000"
+    )
+    return replace(step, sql=(merged, *step.sql))
 
 
 def foreign_key(migrator: Migrator, table: Table, constraint: Any) -> list[Step] | None:

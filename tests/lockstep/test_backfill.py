@@ -167,7 +167,7 @@ def test_the_tables_own_triggers_see_a_backfill_as_they_see_an_update(
 LONG = "ü" * 31 + "x"  # 63 bytes
 
 
-@pytest.mark.parametrize("table", ["Mixed Case", "select", LONG, 'quo"te', "per%cent"])
+@pytest.mark.parametrize("table", ["Mixed Case", "select", LONG, 'quo"te', "per%cent", "two  spaces"])
 def test_any_name_and_schema_will_do(table: str, project: Project, cluster18: Cluster, database: str) -> None:
     column = table[::-1]
     quoted, quoted_column = (name.replace('"', '""') for name in (table, column))
@@ -185,6 +185,8 @@ def test_any_name_and_schema_will_do(table: str, project: Project, cluster18: Cl
         f"op.create_check_constraint(None, {table!r}, sa.column({column!r}) != '%', **s)\n"
         f"op.create_unique_constraint(None, {table!r}, ['id', {column!r}], **s)\n"
         f"op.create_index(None, {table!r}, [{column!r}], **s)\n"
+        f"op.create_foreign_key('own', {table!r}, {table!r}, ['id'], ['id'], "
+        "source_schema='My Own', referent_schema='My Own')\n"
         f"op.alter_column({table!r}, 'id', type_=sa.BigInteger(), **s)\n"
     )
     project.upgrade()
