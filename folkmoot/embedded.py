@@ -341,8 +341,13 @@ def _start(server: Server, settings: Settings) -> None:
                 f"FOLKMOOT_EMBEDDED_PORT: the server in {settings.data_dir} is already running without port "
                 f"{wanted}; stop what uses it first"
             )
-        server.connect(ROLE).close()
-        return
+        try:
+            server.connect(ROLE).close()
+        except ServerError:
+            if server.running_port() is not None:
+                raise
+        else:
+            return  # else it was seen in its last moments, and starts anew
     server.create(ROLE)
     if server.log.exists() and server.log.stat().st_size > 10_000_000:
         server.log.unlink()

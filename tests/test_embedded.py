@@ -96,6 +96,24 @@ def test_a_server_that_died_is_started_again(settings: Settings) -> None:
         connect(settings).close()
 
 
+def test_a_server_that_dies_just_when_it_is_joined_is_started_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_to = embedded.Server.connect
+
+    def dies_first(server: embedded.Server, role: str) -> psycopg.Connection:
+        monkeypatch.setattr(embedded.Server, "connect", connect_to)
+        os.kill(postmaster(settings), signal.SIGKILL)
+        return server.connect(role)
+
+    with embedded.running(settings):
+        killed = postmaster(settings)
+        monkeypatch.setattr(embedded.Server, "connect", dies_first)
+        with embedded.running(settings):
+            assert postmaster(settings) != killed
+            connect(settings).close()
+
+
 def test_a_folder_with_a_long_and_odd_name_works(folder: Path) -> None:
     settings = load(folkmoot_data_dir=folder / 'it\'s "odd", $HOME {} %d' / ("long" * 25))
     with embedded.running(settings), connect(settings) as connection:
