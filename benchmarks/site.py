@@ -19,10 +19,10 @@ from urllib.request import urlopen
 
 import psycopg
 from alembic import command
-from argon2 import PasswordHasher
 from rich.console import Console
 
 from folkmoot import revisions
+from folkmoot.passwords import HASHER
 from folkmoot.seed import Amounts, seed
 from folkmoot.sessions import Caller, Tokens
 
@@ -167,7 +167,7 @@ def _fill(connection: psycopg.Connection, rows: Amounts) -> None:
         connection.execute(f"DROP INDEX {name}".encode())
     connection.execute("ALTER TABLE votes DISABLE TRIGGER ALL")
     quiet = None if sys.stdout.isatty() else Console(quiet=True)
-    seed(connection, rows, password_hash=PasswordHasher().hash(PASSWORD), console=quiet)
+    seed(connection, rows, password_hash=HASHER.hash(PASSWORD), console=quiet)
     for word, every in ((COMMON, 100), (RARE, 10_000)):
         connection.execute(
             "UPDATE posts SET content = content || ' ' || %s WHERE id %% %s = 7", (word, every)

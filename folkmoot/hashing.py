@@ -1,20 +1,27 @@
 """The process that hashes passwords for one worker: lines of JSON in and out, until its input ends.
 
 A process, not a thread: at low priority a thread that is put aside while it holds Python's lock would hold up
-the worker's event loop with it.
+the worker's event loop with it. Priority alone does not keep others from waiting: a process that computes is
+put aside only at a tick, every 4 ms. So the processes of all workers together leave one processor free.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 
@@ -44,6 +51,39 @@ def verify(hasher: PasswordHasher, decoy: str, password: str, hashed: str | None
     return True, hasher.hash(password) if hasher.check_needs_rehash(hashed) else None
 
 
+def slots() -> list[IO[bytes]]:
+    """One file for each hash that may be computed at once on this machine: one fewer than processors.
+
+    They are this package's own, which all workers see; nothing is written to them. A lock on a file ends
+    with its process, however that ends (flock(2)).
+    """
+    processors = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [file.open("rb") for file in files[: max(1, processors - 1)]]
+
+
+@contextmanager
+def _slot(files: Sequence[IO[bytes]]) -> Iterator[None]:
+    """Hold one of the files, as soon as one is free; none where the file system knows no locks."""
+    own = os.getpid() % len(files)
+    held = files[own]
+    with suppress(OSError):
+        for file in (*files[own:], *files[:own]):
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = file
+                break
+        else:
+            fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+
 def main() -> None:
     time_cost, memory_cost, parallelism = map(int, sys.argv[1:])
     signal.signal(
@@ -53,12 +93,14 @@ def main() -> None:
     hasher = PasswordHasher(time_cost, memory_cost, parallelism)
     # What an unknown address is checked against, so that it takes as long as a known one.
     decoy = hasher.hash("nobody has this password")
+    files = slots()
     for line in sys.stdin:
         asked = json.loads(line)
-        if "hashed" in asked:
-            answer: object = verify(hasher, decoy, asked["password"], asked["hashed"])
-        else:
-            answer = hasher.hash(asked["password"])
+        with _slot(files):
+            if "hashed" in asked:
+                answer: object = verify(hasher, decoy, asked["password"], asked["hashed"])
+            else:
+                answer = hasher.hash(asked["password"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

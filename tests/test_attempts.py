@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 
+from folkmoot import hashing
 from folkmoot.attempts import ADDRESS_ATTACKED, CLIENT_LIMIT, PAIR_LIMIT, PAIR_LIMIT_UNDER_ATTACK, Attempts
-from folkmoot.passwords import WAITING_LIMIT
-from tests.api import Api
+from folkmoot.passwords import WAITING_LIMIT, Passwords
+from tests.api import CHEAP, Api
 
 if TYPE_CHECKING:
     from tests.cluster import Cluster
@@ -132,6 +138,30 @@ def test_a_login_takes_as_long_for_an_unknown_address(cluster18: Cluster, migrat
     known, unknown, nobody = (min(times) for times in zip(*rounds, strict=True))
     assert unknown == pytest.approx(known, rel=0.4)
     assert nobody == pytest.approx(known, rel=0.4)
+
+
+def test_hashing_leaves_a_processor_to_others_whatever_the_number_of_workers() -> None:
+    # As if other workers had taken all the turns that this machine has.
+    files = hashing.slots()
+    assert len(files) == max(1, len(os.sched_getaffinity(0)) - 1)
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    passwords = Passwords(CHEAP)
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(asyncio.run(passwords.hash("long enough"))))
+    asking.start()
+    # A line of /proc/locks with an arrow is somebody who waits (proc_locks(5)).
+    pid = str(passwords._process.pid)  # noqa: SLF001
+    while not any(
+        "->" in line and pid in line.split() for line in Path("/proc/locks").read_text().splitlines()
+    ):
+        assert asking.is_alive()
+    assert not answers
+    for file in files:
+        file.close()
+    asking.join(20)
+    passwords.close()
+    assert CHEAP.verify(answers[0], "long enough")
 
 
 def test_a_hashing_process_that_was_killed_is_replaced(cluster18: Cluster, migrated: str) -> None:
