@@ -88,7 +88,7 @@ async def login(request: Request) -> Response:
     email = normalised(username) or username
     attempts = Attempts(email, client)
     # A look before the wait, so that those who are refused anyway do not fill the queue.
-    async with transaction(pool) as connection:
+    async with pool.acquire() as connection:
         account = await connection.fetchrow(_FIND_ACCOUNT, username, email, client)
         known = account is not None and account["known"]
         wait = await attempts.wait(connection, known=known)
@@ -96,7 +96,7 @@ async def login(request: Request) -> Response:
         raise TooManyAttempts(wait)
     async with passwords.turn():
         # And one in the turn: a worker's guesses come one by one, so that hardly any slips past the count.
-        async with transaction(pool) as connection:
+        async with pool.acquire() as connection:
             wait = await attempts.wait(connection, known=known)
         if wait:
             raise TooManyAttempts(wait)
