@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import wal
 from benchmarks.changes import CHANGES, ROWS, SCHEMA, Change
 from benchmarks.load import CLIENTS, Load, load
 from tests.cluster import Cluster
@@ -196,7 +197,7 @@ def fill(cluster: Cluster, scale: Scale) -> str:
         connection.execute(SCHEMA)
         connection.execute(ROWS.format(**asdict(scale)))
         connection.execute("VACUUM (ANALYZE, FREEZE)")
-        connection.execute("CHECKPOINT")
+        wal.write_once(connection)
     return template
 
 

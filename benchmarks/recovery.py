@@ -28,7 +28,7 @@ import psycopg
 from alembic import command
 from psycopg import errors
 
-from benchmarks import http_load
+from benchmarks import http_load, wal
 from benchmarks.http_load import Request
 from folkmoot import revisions
 from folkmoot.recount import recount
@@ -109,7 +109,7 @@ class Run:
         with self.connect() as connection:
             connection.execute(FILL.format(**self.size).encode())
             connection.execute("VACUUM (ANALYZE)")
-            connection.execute("CHECKPOINT")
+            wal.write_once(connection)
         print(
             f"filled in {time.monotonic() - began:.0f} s: {self.posts} posts, {self.votes} votes", flush=True
         )
