@@ -1,8 +1,9 @@
 """The process that hashes passwords for one worker: lines of JSON in and out, until its input ends.
 
 A process, not a thread: at low priority a thread that is put aside while it holds Python's lock would hold up
-the worker's event loop with it. Priority alone does not keep others from waiting: a process that computes is
-put aside only at a tick, every 4 ms. So the processes of all workers together leave one processor free.
+the worker's event loop with it. Priority alone does not keep others from waiting: Linux may put a process
+that computes aside no sooner than at its next tick, in 4 ms. So those of all workers together leave one
+processor free.
 """
 
 from __future__ import annotations
