@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _BCRYPT = ("$2a$", "$2b$", "$2y$")
 
+#: How long to wait for others who hash, in seconds: anybody who may read the files can lock them.
+_PATIENCE = 1.0
+
 
 def verify(hasher: PasswordHasher, decoy: str, password: str, hashed: str | None) -> tuple[bool, str | None]:
     """Say whether a password is right, and give a new hash where the stored one has outdated parameters.
@@ -67,7 +70,9 @@ def slots() -> list[IO[bytes]]:
 
 @contextmanager
 def _slot(files: Sequence[IO[bytes]]) -> Iterator[None]:
-    """Hold one of the files, as soon as one is free; none where the file system knows no locks."""
+    """Hold one of the files, as soon as one is free; none where that takes too long, or the file system
+    knows no locks.
+    """
     own = os.getpid() % len(files)
     held = files[own]
     with suppress(OSError):
@@ -77,7 +82,11 @@ def _slot(files: Sequence[IO[bytes]]) -> Iterator[None]:
                 held = file
                 break
         else:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+                fcntl.flock(held, fcntl.LOCK_EX)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield
     finally:
@@ -85,11 +94,16 @@ def _slot(files: Sequence[IO[bytes]]) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_UN)
 
 
+def _enough(*_: object) -> None:
+    raise TimeoutError
+
+
 def main() -> None:
     time_cost, memory_cost, parallelism = map(int, sys.argv[1:])
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the worker says when to end
+    signal.signal(signal.SIGALRM, _enough)
     os.nice(10)
     hasher = PasswordHasher(time_cost, memory_cost, parallelism)
     # What an unknown address is checked against, so that it takes as long as a known one.
