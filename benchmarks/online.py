@@ -13,8 +13,6 @@ import logging
 import multiprocessing
 import os
 import pickle
-import platform
-import re
 import sys
 import tempfile
 import threading
@@ -27,7 +25,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import wal
 from benchmarks.changes import CHANGES, ROWS, SCHEMA, Change
-from benchmarks.load import CLIENTS, Load, load
+from benchmarks.load import Load, load
+from benchmarks.online_report import Result, Row, Scale, duration, section, write_section
 from tests.cluster import Cluster
 from tests.lockstep.project import Project
 
@@ -44,28 +43,6 @@ SETTINGS = (
 
 HELD_FOR = 10.0
 _PROCESSES = multiprocessing.get_context("spawn")
-_DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One change, run one way. Times in seconds."""
-
-    took: float
-    stall: float
-    stalled: str
-    """The statement that took longest, and how long after the start of the change it began."""
-    failed: Counter[str]
-    retried: int
-    statements: int
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Scale:
-    posts: int
-    votes: int
-    users: int
 
 
 # -- one change -----------------------------------------------------------------------------------------
@@ -201,99 +178,6 @@ def fill(cluster: Cluster, scale: Scale) -> str:
     return template
 
 
-# -- the report -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Row:
-    change: str
-    plain: Result | None
-    lockstep: Result
-    held: bool
-
-    def misses(self) -> list[str]:
-        """Which of the bars this row misses."""
-        missed = []
-        if self.lockstep.error:
-            missed.append(f"failed: {self.lockstep.error}")
-        if self.lockstep.failed:
-            missed.append(f"failed statements: {dict(self.lockstep.failed)}")
-        most = 0.2 if self.held else 0.1
-        if self.lockstep.stall > most:
-            missed.append(f"stall {self.lockstep.stall * 1000:.0f} ms > {most * 1000:.0f} ms")
-        if self.plain and not self.plain.error and not self.held:
-            allowed = 2 * self.plain.took if self.plain.took >= 1 else self.plain.took + 1
-            if self.lockstep.took > allowed:
-                missed.append(f"{self.lockstep.took:.1f} s > {allowed:.1f} s")
-        return missed
-
-    def cells(self) -> list[str]:
-        p, s = self.plain, self.lockstep
-        return [
-            self.change,
-            "-" if p is None else "fails" if p.error else f"{p.took:.1f} s",
-            f"{s.took:.1f} s",
-            "-" if p is None else _duration(p.stall),
-            _duration(s.stall),
-            "-" if p is None else str(p.failed.total()),
-            f"{s.failed.total()}" + (f" ({s.retried} retried)" if s.retried else ""),
-        ]
-
-
-HEADINGS = ["change", "plain: time", "Lockstep: time", "plain: stall", "Lockstep: stall",
-            "plain: failed", "Lockstep: failed"]  # fmt: skip
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def _table(rows: list[Row]) -> str:
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def section(rows: list[Row], alone: Result, scale: Scale, version: str, options: Options) -> str:
-    """The section of docs/benchmarks.md."""
-    free, held = [r for r in rows if not r.held], [r for r in rows if r.held]
-    rate = alone.statements / alone.took
-    text = (
-        f"`make bench-online`: {scale.posts:,} posts, {scale.votes:,} votes, {scale.users:,} users; "
-        f"{CLIENTS} clients, each a process, {options.think * 1000:g} ms apart on average "
-        f"(together {rate:.0f} statements/s when nothing else happens), reading and writing both tables. "
-        f"PostgreSQL {version}, {os.cpu_count()} CPUs ({platform.machine()}), with "
-        + ", ".join(f"`{setting}`" for setting in SETTINGS)
-        + ". Each change starts on a copy of its own of the same rows.\n\n"
-        "*Stall* is the longest statement of any client during the change, as the client saw it; nothing is "
-        f"subtracted. The clients alone, for {alone.took:.0f} s: longest statement "
-        f'{_duration(alone.stall)}. *Failed* counts statements that ended in an error; after "cached plan '
-        'must not change result type" a client prepares anew and retries once (*retried*), as '
-        "[lockstep.md](lockstep.md) explains.\n\n" + _table(free)
-    )
-    if held:
-        text += (
-            f"\n\nWith a transaction of somebody else's open on both tables for the first {HELD_FOR:.0f} s, "
-            "which has read posts and written votes:\n\n" + _table(held)
-        )
-    return text
-
-
-_TITLE = "## Schema changes on tables in use"
-
-
-def write_section(text: str) -> None:
-    """Put the section in its place in docs/benchmarks.md; other sections stay."""
-    _DOCUMENT.parent.mkdir(exist_ok=True)
-    document = _DOCUMENT.read_text() if _DOCUMENT.exists() else "# Benchmarks\n"
-    whole = f"{_TITLE}\n\n{text}\n"
-    found = re.compile(rf"^{re.escape(_TITLE)}$.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
-    if found.search(document):
-        document = found.sub(lambda _: whole + "\n", document).rstrip() + "\n"
-    else:
-        document = document.rstrip() + "\n\n" + whole
-    _DOCUMENT.write_text(document)
-
-
 # -- the command ----------------------------------------------------------------------------------------
 
 
@@ -382,7 +266,7 @@ def main(arguments: list[str]) -> int:
         quiet.begin()
         alone = idle(cluster, template, scale, 20, options)
         quiet.end()
-        print(f"clients alone: {alone.statements} statements, longest {_duration(alone.stall)}", flush=True)
+        print(f"clients alone: {alone.statements} statements, longest {duration(alone.stall)}", flush=True)
         for change, held in _runs(options):
             results = {}
             quiet.begin()
@@ -401,7 +285,8 @@ def main(arguments: list[str]) -> int:
     if options.results:
         rows = _merged(Path(options.results), rows)
     if options.write:
-        write_section(section(rows, alone, scale, version, options))
+        text = section(rows, alone, scale, version, think=options.think, settings=SETTINGS, held_for=HELD_FOR)
+        write_section(text)
     return 1 if any(row.misses() for row in rows) else 0
 
 
