@@ -1,9 +1,9 @@
 """The process that hashes passwords for one worker: lines of JSON in and out, until its input ends.
 
 A process, not a thread: at low priority a thread that is put aside while it holds Python's lock would hold up
-the worker's event loop with it. Priority alone does not keep others from waiting: Linux may put a process
-that computes aside no sooner than at its next tick, in 4 ms. So those of all workers together leave one
-processor free.
+the worker's event loop with it. No standing with the scheduler (`scheduling`) makes a process that computes
+harmless: where everything else is busy, others wait for it. So those of all workers together leave one
+processor free, and keep to the others.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from folkmoot.scheduling import give_way, interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,43 +58,57 @@ def verify(hasher: PasswordHasher, decoy: str, password: str, hashed: str | None
     return True, hasher.hash(password) if hasher.check_needs_rehash(hashed) else None
 
 
-def slots() -> list[IO[bytes]]:
-    """One file for each hash that may be computed at once on this machine: one fewer than processors.
+@dataclass(frozen=True)
+class Slot:
+    """The right to compute one hash: a file to lock, and the processor to use (where one can be chosen)."""
 
-    They are this package's own, which all workers see; nothing is written to them. A lock on a file ends
+    file: IO[bytes]
+    processor: int | None
+
+
+def slots() -> list[Slot]:
+    """One for each hash that may be computed at once on this machine: one fewer than processors.
+
+    The files are this package's own, which all workers see; nothing is written to them. A lock on a file ends
     with its process, however that ends (flock(2)).
     """
-    processors = os.cpu_count() or 1
+    processors: list[int | None] = [None] * (os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
+        processors = [*sorted(os.sched_getaffinity(0))]
     files = sorted(Path(__file__).parent.glob("*.py"))
-    return [file.open("rb") for file in files[: max(1, processors - 1)]]
+    return [
+        Slot(file.open("rb"), processor)
+        for file, processor in zip(files, processors[1:] or processors, strict=False)
+    ]
 
 
 @contextmanager
-def _slot(files: Sequence[IO[bytes]]) -> Iterator[None]:
-    """Hold one of the files, as soon as one is free; none where that takes too long, or the file system
+def _slot(all_slots: Sequence[Slot]) -> Iterator[None]:
+    """Hold one of the slots, as soon as one is free; none where that takes too long, or the file system
     knows no locks.
     """
-    own = os.getpid() % len(files)
-    held = files[own]
+    own = os.getpid() % len(all_slots)
+    held = all_slots[own]
     with suppress(OSError):
-        for file in (*files[own:], *files[:own]):
+        for slot in (*all_slots[own:], *all_slots[:own]):
             with suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = file
+                fcntl.flock(slot.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = slot
                 break
         else:
             try:
                 signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
-                fcntl.flock(held, fcntl.LOCK_EX)
+                fcntl.flock(held.file, fcntl.LOCK_EX)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+    if held.processor is not None:
+        with suppress(OSError):
+            os.sched_setaffinity(0, {held.processor})
     try:
         yield
     finally:
         with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_UN)
+            fcntl.flock(held.file, fcntl.LOCK_UN)
 
 
 def _enough(*_: object) -> None:
@@ -104,14 +121,14 @@ def main() -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group; the worker says when to end
     signal.signal(signal.SIGALRM, _enough)
-    os.nice(10)
+    all_slots = slots()
+    give_way()
     hasher = PasswordHasher(time_cost, memory_cost, parallelism)
     # What an unknown address is checked against, so that it takes as long as a known one.
     decoy = hasher.hash("nobody has this password")
-    files = slots()
     for line in sys.stdin:
         asked = json.loads(line)
-        with _slot(files):
+        with _slot(all_slots), interrupted():
             if "hashed" in asked:
                 answer: object = verify(hasher, decoy, asked["password"], asked["hashed"])
             else:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -143,7 +144,7 @@ def test_a_login_takes_as_long_for_an_unknown_address(cluster18: Cluster, migrat
 @pytest.mark.parametrize("let_go", [True, False], ids=["who let go", "who never let go"])
 def test_hashing_leaves_a_processor_to_others_and_waits_for_those_who_hash(let_go: bool) -> None:  # noqa: FBT001
     # As if other workers had taken all the turns that this machine has.
-    files = hashing.slots()
+    files = [slot.file for slot in hashing.slots()]
     assert len(files) == max(1, len(os.sched_getaffinity(0)) - 1)
     for file in files:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -165,6 +166,24 @@ def test_hashing_leaves_a_processor_to_others_and_waits_for_those_who_hash(let_g
     for file in files:
         file.close()
     assert CHEAP.verify(answers[0], "long enough")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux's scheduler is asked for")
+def test_whoever_hashes_stands_behind_everybody_else_on_a_processor_of_its_own() -> None:
+    passwords = Passwords(CHEAP)
+    asyncio.run(passwords.hash("long enough"))
+    pid = passwords._process.pid  # noqa: SLF001
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    assert os.getsid(pid) == pid
+    processors = sorted(os.sched_getaffinity(0))
+    assert os.sched_getaffinity(pid) in [{processor} for processor in processors[1:] or processors]
+    # Where the kernel has them: groups by session (sched(7)), slices of a process's own (Linux 6.12).
+    group = Path(f"/proc/{pid}/autogroup")
+    assert not group.exists() or group.read_text().endswith("nice 19\n")
+    schedule = Path(f"/proc/{pid}/sched")
+    slices = [line.split() for line in schedule.read_text().splitlines() if "se.slice" in line]
+    assert not slices or slices[0][-1] == "100000"
+    passwords.close()
 
 
 def test_a_hashing_process_that_was_killed_is_replaced(cluster18: Cluster, migrated: str) -> None:
