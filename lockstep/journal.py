@@ -61,7 +61,9 @@ class Journal:
         if cursor.description:
             result = getattr(cursor, "pgresult", None)
             entry["reads"] = statement.lstrip()[:6].upper() in {"SELECT", "SHOW"}
-            if result is not None and result.ntuples <= MOST_ROWS:
+            # What a cursor of the server's (yield_per) gives is fetched later, bit by bit.
+            whole = not getattr(cursor, "name", None)
+            if result is not None and whole and result.ntuples <= MOST_ROWS:
                 entry["columns"] = [
                     [result.fname(number).decode(), result.ftype(number)] for number in range(result.nfields)
                 ]

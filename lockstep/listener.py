@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -70,7 +70,7 @@ class Listener:
     def _before(
         self,
         connection: Connection,
-        cursor: Any,
+        _cursor: Any,
         statement: str,
         parameters: Any,
         _context: Any,
@@ -85,7 +85,9 @@ class Listener:
                 return answer, [()] if many else ()
             if not in_autocommit(connection):
                 limit = 0 if is_dml(statement) else round(self._lock_timeout * 1000)
-                cursor.execute(f"SET LOCAL lock_timeout = {limit}")
+                # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
+                with closing(connection.connection.cursor()) as another:
+                    another.execute(f"SET LOCAL lock_timeout = {limit}")
                 self.timed_out = True
         return statement, parameters
 

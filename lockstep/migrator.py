@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import Operations
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from lockstep import catalog
 from lockstep.errors import CannotContinueError, LockstepError
@@ -179,7 +179,8 @@ class Migrator:
 
     def _stopped(self, error: Exception) -> None:
         underway = None
-        with suppress(DBAPIError), self.outside(abandon=True):
+        # InvalidRequestError: the revision's code has ended Alembic's transaction before it raised.
+        with suppress(DBAPIError, InvalidRequestError), self.outside(abandon=True):
             underway = self.ledger.read(self.connection)
             if underway:
                 with transaction(self.connection):

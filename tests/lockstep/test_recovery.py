@@ -188,6 +188,47 @@ def test_writes_of_the_revisions_own_code_are_not_run_twice(
         assert connection.execute("SELECT a, b FROM loose WHERE c IS NULL").fetchall() == [(51, 51)]
 
 
+def test_a_revision_reads_rows_bit_by_bit_and_goes_on_after_a_stop(
+    cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(SCHEMA + ROWS)
+        connection.execute("ALTER TABLE kept ADD COLUMN length int")
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project.revision(
+        "bind = op.get_bind()\n"
+        "unread = sa.text('SELECT id, label FROM kept WHERE length IS NULL')\n"
+        "for row in bind.execute(unread, execution_options={'yield_per': 7}):\n"
+        "    change = sa.text('UPDATE kept SET length = coalesce(length, 0) + :n WHERE id = :id')\n"
+        "    bind.execute(change, {'n': len(row.label), 'id': row.id})\n"
+        "op.add_column('loose', sa.Column('d', sa.Integer()))\n"
+        "op.create_check_constraint('loose_a', 'loose', 'a < 400')\n"
+    )
+    with pytest.raises(DBAPIError, match="loose_a"):
+        project.upgrade()
+    with cluster.connect(database) as connection:
+        connection.execute("DELETE FROM loose WHERE a >= 400")
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        wrong = connection.execute("SELECT count(*) FROM kept WHERE length IS DISTINCT FROM length(label)")
+        assert wrong.fetchone() == (0,)
+
+
+def test_an_error_is_told_though_the_revision_has_rolled_back_before_it_raised(project: Project) -> None:
+    project.revision(
+        "from sqlalchemy.orm import Session\n"
+        "session = Session(bind=op.get_bind())\n"
+        "try:\n"
+        "    session.execute(sa.text('SELECT nothing FROM nowhere'))\n"
+        "except sa.exc.SQLAlchemyError:\n"
+        "    session.rollback()\n"
+        "    raise\n",
+        down="r1",
+    )
+    with pytest.raises(DBAPIError, match="nowhere"):
+        project.upgrade("r3")
+
+
 def test_a_statement_outside_of_transactions_is_asked_about(
     cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
