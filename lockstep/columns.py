@@ -164,7 +164,7 @@ def _parts_of(
             steps += constraints.check(migrator, table, constraint, prepare) or []
     for index in holder.indexes:
         index.dialect_options["postgresql"]["concurrently"] = True
-        name = catalog.clip(str(index.name))
+        name = migrator.name_of(index)
         indexes.refuse_namesake(migrator.connection, table, name)
         steps.append(indexes.build(table, name, migrator.compile(CreateIndex(index))))
     return steps

@@ -75,10 +75,9 @@ def foreign_key(migrator: Migrator, table: Table, constraint: Any) -> list[Step]
             "Let the tables be locked with `with lockstep.plain():`"
         )
     columns = list(constraint.column_keys)
-    name = constraint.name
-    if name is None:
-        name = catalog.default_name(connection, table, columns, "fkey")
-    constraint.name = name = catalog.clip(str(name))
+    if constraint.name is None:
+        constraint.name = catalog.default_name(connection, table, columns, "fkey")
+    name = migrator.name_of(constraint)
     constraint.dialect_options["postgresql"]["not_valid"] = True
     return foreign_key_steps(
         table, parent, name, columns, [e.target_fullname.rsplit(".", 1)[1] for e in constraint.elements],
@@ -130,7 +129,7 @@ def check(
         return None
     if constraint.name is None:
         constraint.name = _rehearsed_check_name(migrator, table, constraint, prepare)
-    name = constraint.name = catalog.clip(str(constraint.name))
+    name = migrator.name_of(constraint)
     options["not_valid"] = True
     expression = str(constraint.sqltext.compile(dialect=migrator.context.dialect)).replace("%%", "%")
     return [

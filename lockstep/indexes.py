@@ -66,7 +66,7 @@ def create_index(migrator: Migrator, table: Table | None, operation: ops.CreateI
     index: Any = operation.to_index(migrator.context)
     options = index.dialect_options["postgresql"]
     options["concurrently"] = True
-    name = catalog.clip(str(index.name))
+    name = migrator.name_of(index)
     if migrator.offline:
         sql = migrator.compile(CreateIndex(index, if_not_exists=bool(operation.if_not_exists)))
         return [Step(f"build index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE)]
@@ -129,7 +129,7 @@ def _on_partitions(migrator: Migrator, table: Table, name: str, index: Any) -> l
 
 def drop_index(migrator: Migrator, operation: ops.DropIndexOp) -> list[Step] | None:
     """DROP INDEX CONCURRENTLY, where the index is an ordinary one; None: as written."""
-    name = catalog.clip(str(operation.index_name))
+    name = migrator.name_of(operation.to_index(migrator.context))
     if migrator.offline:
         schema = f"{quote(operation.schema)}." if operation.schema else ""
         exists = "IF EXISTS " if operation.if_exists else ""

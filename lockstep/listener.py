@@ -76,7 +76,7 @@ class Listener:
         _context: Any,
         many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> tuple[str, Any]:
-        if not self._hears or is_plain():
+        if not self._hears or is_plain() or _about_savepoints(statement):
             return statement, parameters
         with self.hearing(hears=False):
             answer = self._journal.answer(connection, statement)
@@ -84,7 +84,9 @@ class Listener:
             if answer is not None:
                 return answer, [()] if many else ()
             if not in_autocommit(connection):
-                limit = 0 if is_dml(statement) else round(self._lock_timeout * 1000)
+                # In a savepoint the revision may take a lock not had for another error, and go on without.
+                patient = is_dml(statement) or connection.in_nested_transaction()
+                limit = 0 if patient else round(self._lock_timeout * 1000)
                 # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
                 with closing(connection.connection.cursor()) as another:
                     another.execute(f"SET LOCAL lock_timeout = {limit}")
@@ -100,7 +102,7 @@ class Listener:
         _context: Any,
         _many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> None:
-        if not self._hears or is_plain():
+        if not self._hears or is_plain() or _about_savepoints(statement):
             return
         self.timed_out = False
         if self._answered:
@@ -123,3 +125,8 @@ class Listener:
 def in_autocommit(connection: Connection) -> bool:
     """Whether the driver's connection is in autocommit mode, as in an autocommit_block."""
     return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def _about_savepoints(statement: str) -> bool:
+    """Whether a statement is begin_nested()'s: it changes nothing, and goes through where others fail."""
+    return statement.split(maxsplit=1)[:1] in (["SAVEPOINT"], ["ROLLBACK"], ["RELEASE"])

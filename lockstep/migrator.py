@@ -228,6 +228,9 @@ class Migrator:
             return self._write_sql(steps_of(), as_written)
         if entry:
             _refuse_unknown(entry)
+        if self.in_savepoint():
+            self.warn(f"{name}: inside a savepoint of the revision's own, so it runs as plain Alembic does")
+            return as_written()
         in_block = in_autocommit(self.connection)
         with self.outside():
             while True:
@@ -380,6 +383,17 @@ class Migrator:
         dialect = self.context.dialect
         text = str(element.compile(dialect=dialect)).strip()
         return text.replace("%%", "%") if dialect.paramstyle in {"format", "pyformat"} else text
+
+    def in_savepoint(self) -> bool:
+        """Whether the revision has a savepoint open, which nothing can be committed inside of."""
+        return not self.offline and self.connection.in_nested_transaction()
+
+    def name_of(self, element: Any) -> str:
+        """The name of an index or a constraint as PostgreSQL gets it: a naming convention's is shortened
+        to 63 characters with a digest at its end. Raises IdentifierError for another one that is too long.
+        """
+        formatted = self.context.dialect.identifier_preparer.format_constraint(element, _alembic_quote=False)
+        return str(formatted)
 
     def warn(self, message: str) -> None:
         """Tell what could not be done the online way."""

@@ -138,7 +138,10 @@ def _give_back(migrator: Migrator, operation: ops.CreateTableOp) -> None:
         return giving_back.give_back_table(migrator, table) if table else []
 
     name = _named(operation, operation.table_name)
-    migrator.perform(f"{name}: sequences", sequences, _nothing)
+    if migrator.in_savepoint():
+        migrator.at_the_end.append(lambda: migrator.perform(f"{name}: sequences", sequences, _nothing))
+    else:
+        migrator.perform(f"{name}: sequences", sequences, _nothing)
     migrator.at_the_end.append(lambda: migrator.perform(f"{name}: rows", rows, _nothing))
 
 
@@ -153,6 +156,8 @@ def _drop_table(
     previous: Implementation,
     name: str,
 ) -> Any:
+    _refuse_in_savepoint(migrator, operation, name)
+
     def steps() -> Sequence[Step] | None:
         table = _kept_table(migrator, operation)
         drop = sql_of(migrator, previous, operation) if table else []
@@ -168,6 +173,8 @@ def _drop_column(
     previous: Implementation,
     name: str,
 ) -> Any:
+    _refuse_in_savepoint(migrator, operation, name)
+
     def steps() -> Sequence[Step] | None:
         table = _kept_table(migrator, operation)
         if table is None:
@@ -187,6 +194,14 @@ def _kept_table(migrator: Migrator, operation: Any) -> catalog.Table | None:
     if table is None or table.kind not in {"r", "p"} or catalog.is_empty(migrator.connection, table):
         return None
     return table
+
+
+def _refuse_in_savepoint(migrator: Migrator, operation: Any, name: str) -> None:
+    if migrator.in_savepoint() and _kept_table(migrator, operation):
+        raise LockstepError(
+            f"{name}: inside a savepoint (begin_nested) of the revision's own, what it removes cannot be "
+            "kept first. Call it outside of the savepoint, or let it go with `with lockstep.plain():`"
+        )
 
 
 def _create_index(
@@ -282,12 +297,18 @@ def _drop_constraint(
         table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
         if table is None:
             return ()
+        constraint = migrator.plain_operations().schema_obj.generic_constraint(
+            operation.constraint_name,
+            operation.table_name,
+            operation.constraint_type,
+            schema=operation.schema,
+        )
         found = catalog.rows(
             migrator.connection,
             "SELECT confrelid::regclass::text FROM pg_constraint "
             "WHERE conrelid = %(oid)s AND conname = %(name)s AND contype = 'f' AND confrelid <> conrelid",
             oid=table.oid,
-            name=str(operation.constraint_name),
+            name=migrator.name_of(constraint),
         )
         return ((table.sql, "ACCESS EXCLUSIVE"), *((row[0], "ACCESS EXCLUSIVE") for row in found))
 

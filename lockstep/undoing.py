@@ -30,7 +30,8 @@ def undo_of(migrator: Migrator, operation: Any) -> tuple[str, ...] | None:
         return (f"ALTER TABLE {new} RENAME TO {quote(operation.table_name)}",)
     if isinstance(operation, ops.CreateIndexOp) and operation.index_name:
         schema = f"{quote(operation.schema)}." if operation.schema else ""
-        return (f"DROP INDEX IF EXISTS {schema}{quote(catalog.clip(str(operation.index_name)))}",)
+        name = migrator.name_of(operation.to_index(migrator.context))
+        return (f"DROP INDEX IF EXISTS {schema}{quote(name)}",)
     if isinstance(operation, ops.AlterColumnOp) and operation.modify_type is None:
         table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
         return None if table is None else undo_alter(migrator.connection, table, operation)
