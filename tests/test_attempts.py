@@ -179,7 +179,8 @@ def test_whoever_hashes_stands_behind_everybody_else_on_a_processor_of_its_own()
     assert os.sched_getaffinity(pid) in [{processor} for processor in processors[1:] or processors]
     # Where the kernel has them: groups by session (sched(7)), slices of a process's own (Linux 6.12).
     group = Path(f"/proc/{pid}/autogroup")
-    assert not group.exists() or group.read_text().endswith("nice 19\n")
+    shown = group.read_text() if os.access(group, os.W_OK) else ""
+    assert not shown or shown.endswith("nice 19\n")
     schedule = Path(f"/proc/{pid}/sched")
     slices = [line.split() for line in schedule.read_text().splitlines() if "se.slice" in line]
     assert not slices or slices[0][-1] == "100000"
