@@ -110,6 +110,7 @@ def server(cluster18: Cluster, migrated: str) -> Iterator[str]:
         "DATABASE_URL": cluster18.url(name),
         "SECRET_KEY": SECRET,
         "LOG_LEVEL": "warning",
+        "TRUSTED_PROXIES": "127.0.0.1",
         "PYTHONPATH": str(ROOT),
     }
     process = subprocess.Popen(
