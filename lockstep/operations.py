@@ -90,6 +90,7 @@ def _online(steps_of: Callable[[Migrator, catalog.Table, Any, Implementation], S
     ) -> Any:
         if isinstance(operation, ops.AddColumnOp):
             migrator.added.add((operation.table_name, operation.column.name))
+            _refuse_in_savepoint(migrator, operation, name)
 
         def steps() -> Sequence[Step] | None:
             table = _table_of(migrator, operation)
@@ -197,10 +198,23 @@ def _kept_table(migrator: Migrator, operation: Any) -> catalog.Table | None:
 
 
 def _refuse_in_savepoint(migrator: Migrator, operation: Any, name: str) -> None:
-    if migrator.in_savepoint() and _kept_table(migrator, operation):
+    """Refuse what keeps rows, or gives them back, where nothing can be committed."""
+    if not migrator.in_savepoint():
+        return
+    with migrator.listener.hearing(hears=False):
+        if isinstance(operation, ops.AddColumnOp):
+            table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
+            what = "the values that a downgrade kept cannot be given back"
+            concerned = table and archive.find(
+                migrator, "column", table.schema, table.name, operation.column.name
+            )
+        else:
+            what = "what it removes cannot be kept first"
+            concerned = _kept_table(migrator, operation)
+    if concerned:
         raise LockstepError(
-            f"{name}: inside a savepoint (begin_nested) of the revision's own, what it removes cannot be "
-            "kept first. Call it outside of the savepoint, or let it go with `with lockstep.plain():`"
+            f"{name}: inside a savepoint (begin_nested) of the revision's own, {what}. "
+            "Call it outside of the savepoint, or let it go with `with lockstep.plain():`"
         )
 
 

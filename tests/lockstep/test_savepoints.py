@@ -60,3 +60,21 @@ def test_a_downgrade_loses_nothing_there_and_says_what_to_do(
     with pytest.raises(LockstepError, match=re.escape("inside a savepoint (begin_nested)")):
         project.downgrade("base")
     assert rows_of(cluster, database) == before
+
+
+def test_an_upgrade_says_that_it_cannot_give_back_there(
+    cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(SCHEMA + ROWS)
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project.revision(
+        "with op.get_bind().begin_nested():\n    op.add_column('posts', sa.Column('color', sa.Text()))",
+        "op.drop_column('posts', 'color')",
+    )
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        connection.execute("UPDATE posts SET color = 'red'")
+    project.downgrade("base")
+    with pytest.raises(LockstepError, match="the values that a downgrade kept cannot be given back"):
+        project.upgrade()
