@@ -11,12 +11,12 @@ help:  ## Show this list
 
 .venv: .venv/installed  ## Build the environment from requirements.lock
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock lockstep/pyproject.toml folkmoot/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Folkmoot needs Python 3.11 or later; say which: make PYTHON=python3.12")'
 	@echo "Building the environment in .venv (about a minute)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --no-build-isolation --editable lockstep --editable folkmoot
 	@touch $@
 
 .PHONY: run
@@ -48,7 +48,7 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 
 .PHONY: docs
 docs: .venv/installed  ## Write the outputs shown in the documents anew
-	@$(BIN)/python -m tests.test_walkthrough
+	@PYTHONPATH=.:folkmoot/tests $(BIN)/python -m test_walkthrough
 
 .PHONY: bench-online
 bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by Lockstep (ten minutes)
@@ -62,4 +62,5 @@ bench: .venv/installed  ## Measure, write docs/benchmarks.md; ONLY=shares,… so
 lock: .venv/installed  ## Pin every dependency anew (needs the network)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --no-emit-find-links --no-annotate --group dev pyproject.toml -o requirements.lock
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
+	  --group dev lockstep/pyproject.toml folkmoot/pyproject.toml -o requirements.lock

@@ -27,8 +27,8 @@ from benchmarks import wal
 from benchmarks.changes import CHANGES, ROWS, SCHEMA, Change
 from benchmarks.load import Load, load
 from benchmarks.online_report import Result, Row, Scale, duration, section, write_section
-from tests.cluster import Cluster
-from tests.lockstep.project import Project
+from project import Project
+from testing.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,7 +33,7 @@ from benchmarks.http_load import Request
 from folkmoot import revisions
 from folkmoot.recount import recount
 from folkmoot.sessions import Caller, Tokens
-from tests.cluster import Cluster
+from testing.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -33,7 +33,7 @@ from benchmarks.site import ABSENT, COMMON, CONNECTIONS, PASSWORD, RARE, WORKERS
 from folkmoot import feeds, posts, votes
 from folkmoot.feeds import Sort
 from folkmoot.seed import Amounts
-from tests.cluster import Cluster
+from testing.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable

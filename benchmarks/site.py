@@ -29,7 +29,7 @@ from folkmoot.sessions import Caller, Tokens
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cluster import Cluster
+    from testing.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent
 WORKERS = 2

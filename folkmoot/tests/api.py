@@ -1,0 +1,120 @@
+"""The application as tests talk to it: in this process, on a real database, from any number of threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+from anyio.from_thread import start_blocking_portal
+from argon2 import PasswordHasher
+
+from folkmoot.app import create_app
+from folkmoot.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    from testing.cluster import Cluster
+
+PASSWORD = "correct horse battery staple"
+SECRET = "0123456789abcdef0123456789abcdef"
+#: Hashes in no time; what is stored with it counts as outdated for the parameters that are shipped.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+_NUMBER = count(1)
+
+
+@dataclass
+class Person:
+    """Somebody who is registered and logged in."""
+
+    id: int
+    email: str
+    tokens: dict[str, Any]
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens['access_token']}"}
+
+
+class Api:
+    """A client of an application of its own; the settings can differ from the defaults."""
+
+    def __init__(
+        self, cluster: Cluster, database: str, *, hasher: PasswordHasher = CHEAP, **settings: Any
+    ) -> None:
+        self.cluster = cluster
+        self.database = database
+        options = {"secret_key": SECRET, "trusted_proxies": "testclient", "log_level": "warning", **settings}
+        self.application = create_app(load(database_url=cluster.url(database), **options), hasher)
+        transport = httpx.ASGITransport(self.application, client=("testclient", 1))
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._portal = self._open.enter_context(start_blocking_portal())
+        lifespan = self.application.router.lifespan_context(self.application)
+        self._open.enter_context(self._portal.wrap_async_context_manager(lifespan))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._portal.call(partial(self._client.request, method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("DELETE", path, **options)
+
+    def connect(self) -> psycopg.Connection:
+        return self.cluster.connect(self.database)
+
+    def empty(self) -> None:
+        """Empty every table and start the ids again."""
+        with self.connect() as connection:
+            connection.execute("TRUNCATE users, login_failures RESTART IDENTITY CASCADE")
+
+    def register(self, email: str | None = None, **fields: Any) -> httpx.Response:
+        body = {"email": email or f"person{next(_NUMBER)}@example.com", "password": PASSWORD, **fields}
+        return self.post("/users", json=body)
+
+    def login(self, email: str, password: str = PASSWORD, client: str = "192.0.2.1") -> httpx.Response:
+        form = {"username": email, "password": password}
+        return self.post("/login", data=form, headers={"X-Forwarded-For": client})
+
+    def person(self, email: str | None = None, **fields: Any) -> Person:
+        """Register somebody and log them in."""
+        account = self.register(email, **fields).json()
+        tokens = self.login(account["email"], fields.get("password", PASSWORD)).json()
+        return Person(account["id"], account["email"], tokens)
+
+    def at_once(self, *requests: Callable[[], httpx.Response]) -> list[httpx.Response]:
+        """Make requests that all start at the same moment."""
+        barrier = threading.Barrier(len(requests))
+
+        def run(request: Callable[[], httpx.Response]) -> httpx.Response:
+            barrier.wait()
+            return request()
+
+        with ThreadPoolExecutor(len(requests)) as threads:
+            return list(threads.map(run, requests))

@@ -1,0 +1,57 @@
+"""Fixtures of Folkmoot's tests; the servers are those of testing/fixtures.py."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic import command
+
+from api import Api
+from folkmoot import revisions
+from testing.cluster import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from testing.cluster import Cluster
+
+
+@pytest.fixture(scope="session")
+def migrated(cluster18: Cluster) -> str:
+    """The name of an empty database at head, to be cloned with ``create_database(template=…)``."""
+    name = cluster18.create_database()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", cluster18.url(name))
+        command.upgrade(revisions.config(), "head")
+    return name
+
+
+@pytest.fixture(scope="session")
+def served(cluster18: Cluster, migrated: str) -> Iterator[Api]:
+    """The application on a database of its own, for the whole run; tests take ``api``."""
+    name = cluster18.create_database(template=migrated)
+    with Api(cluster18, name) as api:
+        yield api
+
+
+@pytest.fixture
+def api(served: Api) -> Api:
+    """The application, as shipped, on empty tables."""
+    served.empty()
+    return served
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A private empty folder for an embedded server.
+
+    Not ``tmp_path``: as root, every start of pytest closes the folder above it to the account that runs
+    PostgreSQL.
+    """
+    made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

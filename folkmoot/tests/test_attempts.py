@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+
+from api import CHEAP, Api
+from folkmoot import hashing
+from folkmoot.attempts import ADDRESS_ATTACKED, CLIENT_LIMIT, PAIR_LIMIT, PAIR_LIMIT_UNDER_ATTACK, Attempts
+from folkmoot.passwords import WAITING_LIMIT, Passwords
+
+if TYPE_CHECKING:
+    from testing.cluster import Cluster
+
+
+def test_too_many_failures_for_an_address_from_a_client_are_turned_away(api: Api) -> None:
+    api.register("ada@example.com")
+    for _ in range(PAIR_LIMIT):
+        assert api.login("ada@example.com", "wrong").status_code == 400
+    refused = api.login("ADA@example.com", "wrong")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 15 * 60
+    assert api.login("ada@example.com").status_code == 429
+
+
+def test_the_owner_logs_in_from_elsewhere_meanwhile(api: Api) -> None:
+    api.register("ada@example.com")
+    for _ in range(PAIR_LIMIT + 1):
+        api.login("ada@example.com", "wrong")
+    assert api.login("ada@example.com", client="198.51.100.7").status_code == 200
+
+
+def test_an_unknown_address_is_counted_like_a_known_one(api: Api) -> None:
+    statuses = [api.login("nobody@example.com", "wrong").status_code for _ in range(PAIR_LIMIT + 1)]
+    assert statuses == [400] * PAIR_LIMIT + [429]
+
+
+def test_a_right_login_makes_the_failures_before_it_forgotten(api: Api) -> None:
+    api.register("ada@example.com")
+    for _ in range(3):
+        for _ in range(PAIR_LIMIT - 1):
+            api.login("ada@example.com", "wrong")
+        assert api.login("ada@example.com").status_code == 200
+
+
+def test_too_many_failures_from_a_client_are_turned_away_whatever_the_address(api: Api) -> None:
+    api.register("ada@example.com")
+    ben = api.person("ben@example.com")
+    assert api.login(ben.email, client="192.0.2.9").status_code == 200
+    for number in range(CLIENT_LIMIT):
+        assert api.login(f"guess{number}@example.com", "wrong", client="192.0.2.9").status_code == 400
+    assert api.login("ada@example.com", client="192.0.2.9").status_code == 429
+    assert api.login("ada@example.com", client="192.0.2.10").status_code == 200
+    # Somebody who is logged in at that client already is not stopped by who shares it.
+    assert api.login(ben.email, client="192.0.2.9").status_code == 200
+
+
+def test_the_addresses_that_one_subscriber_has_of_ipv6_count_as_one(api: Api) -> None:
+    for number in range(PAIR_LIMIT):
+        api.login("ada@example.com", "wrong", client=f"2001:db8:1:2::{number + 1:x}")
+    assert api.login("ada@example.com", client="2001:db8:1:2:ffff::1").status_code == 429
+    assert api.login("ada@example.com", client="2001:db8:1:3::1").status_code == 400
+
+
+def test_an_address_under_attack_from_many_leaves_each_newcomer_few_tries(api: Api) -> None:
+    ada = api.person("ada@example.com")
+    for number in range(ADDRESS_ATTACKED):
+        api.login(ada.email, "wrong", client=f"203.0.113.{number + 1}")
+    statuses = [api.login(ada.email, "wrong", client="198.51.100.1").status_code for _ in range(3)]
+    assert statuses == [400] * PAIR_LIMIT_UNDER_ATTACK + [429]
+    assert api.login(ada.email, client="198.51.100.2").status_code == 200
+
+
+def test_guesses_at_once_do_not_slip_past_the_count(api: Api) -> None:
+    api.register("ada@example.com")
+    answers = api.at_once(*[lambda: api.login("ada@example.com", "wrong")] * 60)
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.count(400) == PAIR_LIMIT
+    assert statuses.count(429) == 60 - PAIR_LIMIT
+
+
+def test_failures_are_forgotten_after_their_time_and_cleared_away(api: Api) -> None:
+    api.register("ada@example.com")
+    for _ in range(PAIR_LIMIT):
+        api.login("ada@example.com", "wrong")
+    with api.connect() as connection:
+        connection.execute("UPDATE login_failures SET until = now() - interval '1 second'")
+        assert api.login("ada@example.com", "wrong").status_code == 400
+        rows = connection.execute("SELECT failures FROM login_failures").fetchall()
+    assert rows == [(1,)] * 3
+
+
+def test_wrong_confirmations_of_a_change_count_as_failures(api: Api) -> None:
+    ada = api.person()
+    change = {"password": "another password", "current_password": "wrong"}
+    statuses = [
+        api.patch("/users/me", json=change, headers=ada.auth).status_code for _ in range(PAIR_LIMIT + 1)
+    ]
+    assert statuses == [403] * PAIR_LIMIT + [429]
+
+
+def test_the_table_of_failures_names_no_address(api: Api) -> None:
+    api.login("ada@example.com", "wrong")
+    with api.connect() as connection:
+        rows = connection.execute("SELECT encode(key, 'escape') FROM login_failures").fetchall()
+    assert len(rows) == 3
+    assert "ada" not in str(rows)
+
+
+def test_an_attempt_is_the_same_whatever_the_case_of_the_address() -> None:
+    one, other = Attempts("Ada@example.com", "192.0.2.1"), Attempts("ada@example.com", "::ffff:192.0.2.1")
+    assert vars(one) == vars(other)
+
+
+def test_a_login_takes_as_long_for_an_unknown_address(cluster18: Cluster, migrated: str) -> None:
+    # With parameters that cost some milliseconds, far above what the rest of a login takes.
+    hasher = PasswordHasher(time_cost=3, memory_cost=8192, parallelism=1)
+    with Api(cluster18, cluster18.create_database(template=migrated), hasher=hasher) as api:
+        api.register("ada@example.com")
+        with api.connect() as connection:
+            connection.execute("INSERT INTO users (email, password) VALUES ('nobody@folkmoot.invalid', '!')")
+
+        def seconds(address: str, number: int) -> float:
+            began = time.perf_counter()
+            assert api.login(address, "wrong", client=f"203.0.113.{number}").status_code == 400
+            return time.perf_counter() - began
+
+        addresses = ("ada@example.com", "unknown@example.com", "nobody@folkmoot.invalid")
+        # The least of each, taken in turns: other work on the machine only ever adds.
+        rounds = [[seconds(address, number) for address in addresses] for number in range(15)]
+    known, unknown, nobody = (min(times) for times in zip(*rounds, strict=True))
+    assert unknown == pytest.approx(known, rel=0.4)
+    assert nobody == pytest.approx(known, rel=0.4)
+
+
+@pytest.mark.parametrize("let_go", [True, False], ids=["who let go", "who never let go"])
+def test_hashing_leaves_a_processor_to_others_and_waits_for_those_who_hash(let_go: bool) -> None:  # noqa: FBT001
+    # As if other workers had taken all the turns that this machine has.
+    files = [slot.file for slot in hashing.slots()]
+    assert len(files) == max(1, len(os.sched_getaffinity(0)) - 1)
+    for file in files:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    passwords = Passwords(CHEAP)
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(asyncio.run(passwords.hash("long enough"))))
+    asking.start()
+    # A line of /proc/locks with an arrow is somebody who waits (proc_locks(5)).
+    pid = str(passwords._process.pid)  # noqa: SLF001
+    while not any(
+        "->" in line and pid in line.split() for line in Path("/proc/locks").read_text().splitlines()
+    ):
+        assert asking.is_alive()
+    if let_go:
+        for file in files:
+            file.close()
+    asking.join(20)
+    passwords.close()
+    for file in files:
+        file.close()
+    assert CHEAP.verify(answers[0], "long enough")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux's scheduler is asked for")
+def test_whoever_hashes_stands_behind_everybody_else_on_a_processor_of_its_own() -> None:
+    passwords = Passwords(CHEAP)
+    asyncio.run(passwords.hash("long enough"))
+    pid = passwords._process.pid  # noqa: SLF001
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    assert os.getsid(pid) == pid
+    processors = sorted(os.sched_getaffinity(0))
+    assert os.sched_getaffinity(pid) in [{processor} for processor in processors[1:] or processors]
+    # Where the kernel has them: groups by session (sched(7)), slices of a process's own (Linux 6.12).
+    group = Path(f"/proc/{pid}/autogroup")
+    shown = group.read_text() if os.access(group, os.W_OK) else ""
+    assert not shown or shown.endswith("nice 19\n")
+    schedule = Path(f"/proc/{pid}/sched")
+    slices = [line.split() for line in schedule.read_text().splitlines() if "se.slice" in line]
+    assert not slices or slices[0][-1] == "100000"
+    passwords.close()
+
+
+def test_a_hashing_process_that_was_killed_is_replaced(cluster18: Cluster, migrated: str) -> None:
+    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
+        api.register("ada@example.com")
+        passwords = api.application.state.passwords
+        for _ in range(2):
+            passwords._process.kill()  # noqa: SLF001 - what the kernel does when memory runs out
+            passwords._process.wait()  # noqa: SLF001
+            assert api.login("ada@example.com").status_code == 200
+
+
+def test_more_than_can_wait_are_told_to_come_back(cluster18: Cluster, migrated: str) -> None:
+    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
+        answers = api.at_once(*[lambda: api.login("ada@example.com")] * 3)
+        assert {answer.status_code for answer in answers} == {400}
+        api.application.state.passwords._waiting = WAITING_LIMIT  # noqa: SLF001 - as if so many waited
+        refused = api.login("ada@example.com")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]

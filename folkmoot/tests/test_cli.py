@@ -1,0 +1,177 @@
+"""``folkmoot serve`` and ``folkmoot migrate`` as processes, on the embedded and on another database."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from api import Api
+from folkmoot import revisions
+from running import Service, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testing.cluster import Cluster
+
+KEY = "k" * 32
+
+
+@pytest.fixture
+def external(cluster18: Cluster) -> dict[str, str]:
+    return {"DATABASE_URL": cluster18.url(cluster18.create_database()), "SECRET_KEY": KEY}
+
+
+def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Path) -> None:
+    with Service(folder, WORKERS="2") as service:
+        assert service.wait_until(200, "/healthz").headers["content-type"] == "application/json"
+        again = run(folder, "serve", PORT=str(service.port))
+        assert again.returncode == 2
+        assert (
+            again.stderr == f"HOST, PORT: cannot listen on 127.0.0.1:{service.port}: Address already in use\n"
+        )
+        shown = run(folder, "psql", "--", "-Atc", "SELECT count(*) FROM users")
+        assert (shown.returncode, shown.stdout) == (0, "0\n")
+        assert service.interrupt() == 0
+    assert f"Folkmoot listens on {service.url}" in service.output()
+    assert not (folder / ".data" / "postgresql-18" / "data" / "postmaster.pid").exists()
+
+
+def test_after_a_kill_the_next_start_serves_what_was_acknowledged(folder: Path) -> None:
+    with Service(folder) as service:
+        insert = "INSERT INTO users (email, password) VALUES ('ada@example.com', 'x') RETURNING 1"
+        assert run(folder, "psql", "--", "-Atqc", insert).stdout == "1\n"
+        service.kill()
+    with Service(folder):
+        assert run(folder, "psql", "--", "-Atc", "SELECT count(*) FROM users").stdout == "1\n"
+
+
+def test_ctrl_c_while_workers_are_still_starting_stops_them_all(folder: Path) -> None:
+    with Service(folder, WORKERS="4") as service:  # answers as soon as one of them does
+        assert service.interrupt() == 0
+    assert "refused to gracefully stop" not in service.output()
+
+
+def test_a_killed_worker_and_a_killed_database_are_replaced(folder: Path) -> None:
+    with Service(folder) as service:
+        (worker,) = re.findall(r"Spawning worker-1 with PID: (\d+)", service.output())
+        os.kill(int(worker), signal.SIGKILL)
+        service.wait_for_line("Started worker-1", times=2)
+        service.wait_until(200)
+
+        lock = folder / ".data" / "postgresql-18" / "data" / "postmaster.pid"
+        os.kill(int(lock.read_text().splitlines()[0]), signal.SIGKILL)
+        service.wait_for_line("PostgreSQL had stopped and was started again")
+        service.wait_until(200)
+
+
+def test_another_database_is_migrated_only_when_told(folder: Path, external: dict[str, str]) -> None:
+    refused = run(folder, "serve", **external)
+    assert refused.returncode == 2
+    assert "cfcc4fd02d18 create posts table" in refused.stderr
+    assert "c47ecbf163d4 add phone number" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+    done = run(folder, "migrate", "036aa392dfb0", **external)
+    assert done.returncode == 0
+    refused = run(folder, "serve", **external)
+    assert "cfcc4fd02d18" not in refused.stderr
+    assert "missing: c47ecbf163d4 add phone number" in refused.stderr
+
+    with Service(folder, "--migrate", **external):
+        pass
+    done = run(folder, "migrate", **external)
+    assert (done.returncode, done.stdout) == (0, "The schema is at head.\n")
+    assert not (folder / ".data").exists()
+
+
+def test_a_schema_from_the_future_is_refused(folder: Path, external: dict[str, str]) -> None:
+    run(folder, "migrate", **external)
+    run(folder, "psql", "--", "-c", "UPDATE alembic_version SET version_num = 'fedcba987654'", **external)
+    for arguments in (["serve"], ["serve", "--migrate"], ["migrate"]):
+        refused = run(folder, *arguments, **external)
+        assert refused.returncode == 2
+        assert refused.stderr == (
+            "This program is older than the schema: it does not know fedcba987654. Use a newer one.\n"
+        )
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(folder: Path) -> None:
+    refused = run(folder, "migrate", DATABASE_URL="postgresql://u:hunter2@127.0.0.1:1/d")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("The database cannot be reached: ")
+    assert refused.stderr.count("\n") == 1
+    assert "hunter2" not in refused.stderr
+
+
+def test_readiness_says_why_it_cannot_serve(folder: Path, external: dict[str, str]) -> None:
+    def sql(statement: str) -> None:
+        assert run(folder, "psql", "--", "-qc", statement, **external).returncode == 0
+
+    with Service(folder, "--migrate", **external) as service:
+        head = revisions.config()
+        assert head.get_main_option("script_location")
+        sql("UPDATE alembic_version SET version_num = '036aa392dfb0'")
+        problem = service.wait_until(503)
+        assert problem.headers["content-type"] == "application/problem+json"
+        assert "missing: c47ecbf163d4 add phone number" in problem.json()["detail"]
+
+        # A newer schema that has all that this program uses is served: programs are replaced one by one.
+        sql("UPDATE alembic_version SET version_num = 'fedcba987654'; ALTER TABLE posts ADD COLUMN new text")
+        service.wait_until(200)
+        sql("ALTER TABLE posts ADD COLUMN newer text NOT NULL")
+        assert "requires posts.newer" in service.wait_until(503).json()["detail"]
+        sql("ALTER TABLE posts DROP COLUMN newer, DROP COLUMN title CASCADE")
+        assert "lacks posts.title" in service.wait_until(503).json()["detail"]
+        service.wait_until(200, "/healthz")
+
+
+def test_a_half_done_revision_is_told_from_a_finished_one(
+    folder: Path, external: dict[str, str], cluster18: Cluster
+) -> None:
+    name = external["DATABASE_URL"].rpartition("@/")[2].partition("?")[0]
+
+    def sql(statement: str) -> None:
+        with cluster18.connect(name) as connection:
+            connection.execute(statement.encode())
+
+    assert run(folder, "migrate", "9e07b3d4c615", **external).returncode == 0
+    # A view on the column keeps its type from being changed, half way through the revision.
+    sql(
+        "INSERT INTO users (email, password) VALUES ('a', '!');"
+        "INSERT INTO posts (title, content, owner_id) VALUES ('t', 'c', 1);"
+        "CREATE VIEW watched AS SELECT id FROM posts"
+    )
+    stopped = run(folder, "migrate", **external)
+    assert stopped.returncode == 2
+    assert "Traceback" not in stopped.stderr
+    assert "posts.id: its type cannot be changed while these depend on it" in stopped.stderr
+
+    half_done = "The upgrade of revision d2c61f0ab873 is half done."
+    refused = run(folder, "serve", **external)
+    assert refused.returncode == 2
+    assert half_done in refused.stderr
+    with Api(cluster18, name) as api:
+        ready = api.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["half_done"] == [{"revision": "d2c61f0ab873", "direction": "upgrade"}]
+        sql("ALTER TABLE posts RENAME content TO contents")
+        unready = api.get("/readyz")
+        assert unready.status_code == 503
+        assert half_done in unready.json()["detail"]
+        assert "lacks posts.content" in unready.json()["detail"]
+        sql("ALTER TABLE posts RENAME contents TO content; DROP VIEW watched")
+
+        assert run(folder, "migrate", **external).stdout == "The schema is at head.\n"
+        assert api.get("/readyz").json() == {"status": "ok"}
+        # A downgrade that was stopped before it took anything that the program uses.
+        sql("INSERT INTO lockstep.revision VALUES ('.alembic_version', 'd2c61f0ab873', 'downgrade', 'hash')")
+        assert api.get("/readyz").json()["half_done"][0]["direction"] == "downgrade"
+        with Service(folder, **external) as service:
+            assert "The downgrade of revision d2c61f0ab873 is half done." in service.output()
+        sql("DROP SCHEMA lockstep CASCADE")
+        assert api.get("/readyz").json() == {"status": "ok"}

@@ -1,0 +1,114 @@
+"""The request's transaction: committed before the answer, and run again when its statements are stale."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from folkmoot import database
+from folkmoot.database import Transaction  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from testing.cluster import Cluster
+
+router = APIRouter(route_class=database.Route)
+
+
+@router.post("/things")
+async def add(connection: Transaction) -> dict[str, Any]:
+    await connection.execute("INSERT INTO things DEFAULT VALUES")
+    row = await connection.fetchrow("SELECT id, kind FROM things ORDER BY id DESC LIMIT 1")
+    return dict(row)
+
+
+@router.post("/broken")
+async def add_broken(connection: Transaction) -> dict[str, Any]:
+    await connection.execute("INSERT INTO things (kind) VALUES (0)")
+    return {}
+
+
+@pytest.fixture
+def things(cluster18: Cluster) -> Iterator[str]:
+    name = cluster18.create_database()
+    with cluster18.connect(name) as connection:
+        connection.execute(
+            "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds VALUES (1);"
+            "CREATE TABLE things (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, "
+            "kind int NOT NULL DEFAULT 1 REFERENCES kinds DEFERRABLE INITIALLY DEFERRED)"
+        )
+    yield name
+    cluster18.drop_database(name)
+
+
+def with_client(
+    url: str, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]], **given: Any
+) -> None:
+    async def main() -> None:
+        app = FastAPI()
+        app.include_router(router)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        settings = load(database_url=url, **given)
+        async with (
+            await database.open_pool(settings) as app.state.pool,
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            await use(client)
+
+    asyncio.run(main())
+
+
+def test_no_request_fails_while_the_type_of_a_column_changes(cluster18: Cluster, things: str) -> None:
+    # More connections than one have prepared the statement; every one of them is stale afterwards.
+    async def use(client: httpx.AsyncClient) -> None:
+        async def burst() -> list[int]:
+            return [r.status_code for r in await asyncio.gather(*(client.post("/things") for _ in range(20)))]
+
+        assert set(await burst()) == {200}
+        for type_ in ("bigint", "int", "bigint"):
+            with cluster18.connect(things) as connection:
+                connection.execute(f"ALTER TABLE things ALTER COLUMN kind TYPE {type_}")
+            assert set(await burst()) == {200}
+
+    with_client(cluster18.url(things), use, database_pool_size=4)
+    with cluster18.connect(things) as connection:
+        assert connection.execute("SELECT count(*) FROM things").fetchone() == (80,), "each ran once"
+
+
+def test_a_commit_that_fails_is_no_success(cluster18: Cluster, things: str) -> None:
+    async def use(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/broken")).status_code == 500
+        assert (await client.post("/things")).status_code == 200
+
+    with_client(cluster18.url(things), use)
+    with cluster18.connect(things) as connection:
+        assert connection.execute("SELECT count(*) FROM things").fetchone() == (1,)
+
+
+def test_nothing_is_prepared_where_the_statement_cache_is_off(cluster18: Cluster, things: str) -> None:
+    async def main() -> None:
+        settings = load(database_url=cluster18.url(things), database_statement_cache_size=0)
+        async with await database.open_pool(settings) as pool, pool.acquire() as connection:
+            await connection.fetch("SELECT id FROM things WHERE id = $1", 1)
+            named = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")
+            assert named == 0
+
+    asyncio.run(main())
+
+
+def test_the_pool_understands_what_libpq_does(cluster18: Cluster, things: str) -> None:
+    async def main() -> None:
+        url = f"{cluster18.url(things)}&application_name=moot&connect_timeout=3&keepalives=1"
+        async with await database.open_pool(load(database_url=url)) as pool:
+            found = await pool.fetchrow(
+                "SELECT current_database() AS name, current_setting('application_name') AS application"
+            )
+        assert dict(found) == {"name": things, "application": "moot"}
+
+    asyncio.run(main())

@@ -1,0 +1,80 @@
+"""Operations inside a savepoint of the revision's own: nothing can be committed there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cases import ROWS, SCHEMA
+from lockstep import LockstepError
+from project import Project
+from state import catalog_of, rows_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testing.cluster import Cluster
+
+IN_SAVEPOINTS = """
+bind = op.get_bind()
+op.add_column('posts', sa.Column('color', sa.Text()))
+with bind.begin_nested():
+    op.create_index('posts_color', 'posts', ['color'])
+    op.create_check_constraint('posts_red', 'posts', "color <> 'red'")
+try:
+    with bind.begin_nested():
+        op.create_index('posts_nothing', 'posts', ['nothing'])
+except sa.exc.DBAPIError:
+    op.create_index('posts_body', 'posts', [sa.text('md5(body)')])
+"""
+
+
+def test_they_run_as_written_and_the_revision_goes_on(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, online = cluster.create_database(), cluster.create_database()
+    project = Project(tmp_path / "project", "")
+    project.revision(IN_SAVEPOINTS)
+    for database in (plain, online):
+        with cluster.connect(database) as connection:
+            connection.execute(SCHEMA + ROWS)
+        project.upgrade("head", cluster.url(database, "psycopg"), plain=database == plain)
+    assert catalog_of(cluster, online) == catalog_of(cluster, plain)
+    assert "inside a savepoint of the revision's own, so it runs as plain Alembic does" in caplog.text
+    cluster.drop_database(plain)
+    cluster.drop_database(online)
+
+
+@pytest.mark.parametrize("drop", ["op.drop_column('posts', 'title')", "op.drop_table('votes')"])
+def test_a_downgrade_loses_nothing_there_and_says_what_to_do(
+    drop: str, cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(SCHEMA + ROWS)
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project.revision("pass", f"with op.get_bind().begin_nested():\n    {drop}")
+    project.upgrade()
+    before = rows_of(cluster, database)
+    with pytest.raises(LockstepError, match=re.escape("inside a savepoint (begin_nested)")):
+        project.downgrade("base")
+    assert rows_of(cluster, database) == before
+
+
+def test_an_upgrade_says_that_it_cannot_give_back_there(
+    cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(SCHEMA + ROWS)
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project.revision(
+        "with op.get_bind().begin_nested():\n    op.add_column('posts', sa.Column('color', sa.Text()))",
+        "op.drop_column('posts', 'color')",
+    )
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        connection.execute("UPDATE posts SET color = 'red'")
+    project.downgrade("base")
+    with pytest.raises(LockstepError, match="the values that a downgrade kept cannot be given back"):
+        project.upgrade()

@@ -1,0 +1,71 @@
+"""Fixtures for every test: PostgreSQL servers (18 from the wheel, 15 where installed) and databases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from testing.cluster import Cluster, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
+
+
+@pytest.fixture(scope="session")
+def cluster18() -> Iterator[Cluster]:
+    cluster = Cluster(18)
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster15() -> Iterator[Cluster]:
+    if programs(15) is None:
+        pytest.skip("PostgreSQL 15 is not installed: what needs it was not tested")
+    cluster = Cluster(15)
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(params=[18, 15], ids=["pg18", "pg15"])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Each PostgreSQL version in turn."""
+    found: Cluster = request.getfixturevalue(f"cluster{request.param}")
+    return found
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """The name of an empty database on ``cluster``, dropped afterwards."""
+    name = cluster.create_database()
+    yield name
+    cluster.drop_database(name)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Tell at how many points migrations were killed, and what came of it."""
+    killed = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "killed"
+    ]
+    if not killed:
+        return
+    points: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    terminalreporter.section("kill points")
+    for case, victim, number, failed in sorted(killed):
+        terminalreporter.write_line(f"{case}: {victim} killed at {number} points, {failed} wrong")
+        points[victim] += number
+        wrong[victim] += failed
+    for victim, number in points.items():
+        terminalreporter.write_line(
+            f"all operations: {victim} killed at {number} points, {wrong[victim]} wrong"
+        )
