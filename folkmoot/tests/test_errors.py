@@ -21,7 +21,7 @@ from folkmoot.errors import (
 if TYPE_CHECKING:
     from testing.cluster import Cluster
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "errors.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
 GOOD = {"email": "ada@example.com", "password": PASSWORD}
 
 
