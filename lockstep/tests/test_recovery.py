@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
 from cases import ROWS, SCHEMA
-from lockstep.cli import main
+from lockstep.commands.main import main
 from lockstep.errors import CannotContinueError
 from project import Project
 from state import catalog_of, rows_of

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from lockstep import Pace, walk
-from lockstep.steps import execute
+from lockstep import Pace
+from lockstep.postgres.session import execute
+from lockstep.steps import pages as walk
 from project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lockstep.walk import Pages
+    from lockstep.steps.pages import Pages
     from testing.cluster import Cluster
 
 TABLES = """

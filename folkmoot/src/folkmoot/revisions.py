@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from folkmoot.models import Base
-from lockstep.status import UNDERWAY_QUERY
+from lockstep.commands.status import UNDERWAY_QUERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

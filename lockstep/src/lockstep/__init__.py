@@ -5,9 +5,9 @@ block of operations, ``lockstep.derived()`` marks what a downgrade need not keep
 columns in batches.
 """
 
-from lockstep.blocks import derived, firing, plain
-from lockstep.environment import run
+from lockstep.environment.run import run
 from lockstep.errors import CannotContinueError, LockstepError
-from lockstep.steps import Pace
+from lockstep.scopes import derived, firing, plain
+from lockstep.steps.pace import Pace
 
 __all__ = ["CannotContinueError", "LockstepError", "Pace", "derived", "firing", "plain", "run"]

@@ -1,0 +1,1 @@
+"""What a downgrade drops is kept, and given back when the same revision runs up again."""

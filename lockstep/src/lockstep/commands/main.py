@@ -1,0 +1,183 @@
+"""The ``lockstep`` command: what is half done, what is kept. Migrating is Alembic's own command."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from lockstep.archive import registry as kept_things
+from lockstep.commands.status import Status, lines, purge, sizes, status
+from lockstep.operations.register import OPTION
+from lockstep.postgres.session import transaction
+from lockstep.revision.ledger import Ledger
+from lockstep.steps.step import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+main = typer.Typer(
+    help="What Lockstep has half done and what it keeps; `alembic upgrade` and `downgrade` do the work.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+archive = typer.Typer(help="What downgrades dropped and Lockstep keeps.", invoke_without_command=True)
+main.add_typer(archive, name="archive")
+
+ConfigFile = Annotated[str, typer.Option("--config", "-c", help="Alembic's configuration file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+def _on_connection(config_file: str, work: Callable[[Connection, str, tuple[str, ...]], None]) -> None:
+    """Run ``work`` through the project's own env.py, with its connection, version table and heads."""
+    config = Config(config_file)
+
+    def read(heads: Any, context: Any) -> list[Any]:
+        migrator = context.opts.get(OPTION)
+        if migrator is None or context.connection is None:
+            raise CommandError("this project's env.py does not call lockstep.run()")
+        work(context.connection, migrator.ledger.version_table, tuple(heads))
+        return []
+
+    try:
+        script = ScriptDirectory.from_config(config)
+        with EnvironmentContext(config, script, fn=read, dont_mutate=True):
+            script.run_env()
+    except CommandError as error:
+        typer.echo(f"lockstep: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@main.command(name="status")
+def show_status(*, config: ConfigFile = "alembic.ini", as_json: AsJson = False) -> None:
+    """Tell whether a revision is half done, and how far it has come. Exit status 3 where one is."""
+    found: list[Status] = []
+    _on_connection(config, lambda connection, table, heads: found.append(status(connection, table, heads)))
+    one = found[0]
+    if as_json:
+        typer.echo(json.dumps(one.to_json(), indent=2))
+    else:
+        typer.echo(f"at {', '.join(one.heads) or 'base'}")
+        for line in lines(one) or ["nothing is half done"]:
+            typer.echo(line)
+        for entry in one.underway.entries if one.underway else ():
+            typer.echo(f"  {entry.says}: {entry.done} of {len(entry.steps)} steps")
+            for number, step in enumerate(entry.steps):
+                typer.echo(f"    {'done' if number < entry.done else 'open'}  {step.says}")
+    if one.underway:
+        raise typer.Exit(3)
+
+
+@archive.callback()
+def show_archive(
+    context: typer.Context, *, config: ConfigFile = "alembic.ini", as_json: AsJson = False
+) -> None:
+    """List what is kept: revision, when, rows, size."""
+    if context.invoked_subcommand:
+        return
+    told: list[dict[str, Any]] = []
+
+    def read(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
+        mine = [kept for kept in kept_things.listed(connection) if kept.version_table == table]
+        told.extend(sizes(connection, mine))
+
+    _on_connection(config, read)
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    if not told:
+        typer.echo("nothing is kept")
+        return
+    shown = Table("revision", "what", "kept at", "rows", "size", "state", "where")
+    for one in told:
+        shown.add_row(
+            one["revision"], one["what"], one["kept_at"], f"{one['rows']:,}", decimal(one["bytes"]),
+            one["state"], one["place"],
+        )  # fmt: skip
+    Console().print(shown)
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+def _age(text: str) -> timedelta:
+    found = re.fullmatch(r"(\d+)\s*([mhdw])", text)
+    if not found:
+        raise typer.BadParameter("takes a number and m, h, d or w: 30d, say")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@archive.command(name="purge")
+def purge_archive(
+    *,
+    older_than: Annotated[str, typer.Option(help="Only what was kept longer ago: 30d, 12h.")] = "0m",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = "alembic.ini",
+) -> None:
+    """Remove what is kept, for good."""
+    before = datetime.now(UTC) - _age(older_than)
+
+    def remove(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
+        old = [
+            kept
+            for kept in kept_things.listed(connection)
+            if kept.version_table == table
+            and kept.state != "keeping"
+            and datetime.fromisoformat(kept.kept_at) <= before
+        ]
+        if not old:
+            typer.echo("nothing to remove")
+            return
+        for kept in old:
+            typer.echo(f"{kept} of revision {kept.revision}, kept at {kept.kept_at}")
+        if not yes:
+            typer.confirm(f"Remove these {len(old)} for good?", abort=True)
+        connection.commit()
+        purge(connection.execution_options(isolation_level="AUTOCOMMIT"), old)
+        typer.echo(f"removed {len(old)}")
+
+    _on_connection(config, remove)
+
+
+@main.command()
+def resolve(
+    *,
+    done: Annotated[bool, typer.Option("--done/--again", help="It was done, or is to be run again.")],
+    config: ConfigFile = "alembic.ini",
+) -> None:
+    """Say what became of a statement that was interrupted outside of any transaction."""
+
+    def settle(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
+        ledger = Ledger(table)
+        underway = ledger.read(connection)
+        connection.commit()
+        open_ones = [
+            entry
+            for entry in (underway.entries if underway else [])
+            if not entry.done and entry.steps and entry.steps[0].kind is Kind.UNKNOWN
+        ]
+        if underway is None or not open_ones:
+            typer.echo("nothing to resolve")
+            return
+        with transaction(connection.execution_options(isolation_level="AUTOCOMMIT")):
+            for entry in open_ones:
+                if done:
+                    ledger.write(connection, underway, entry, 1)
+                else:
+                    ledger.forget(connection, entry.key)
+                typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")
+
+    _on_connection(config, settle)

@@ -1,0 +1,104 @@
+"""What can be seen from outside: a revision that is half done, and what downgrades have kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lockstep.archive import registry as archive
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, transaction
+from lockstep.revision.ledger import ARCHIVE_SCHEMA, Ledger
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.revision.ledger import Underway
+
+#: For a program that serves, over its own driver: the half-done revisions, as rows of (revision, direction).
+#: Fails with undefined_table (42P01) or invalid_schema_name (3F000) where Lockstep has never run.
+UNDERWAY_QUERY = "SELECT revision, direction FROM lockstep.revision ORDER BY started_at"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What Lockstep knows about one version table of a database."""
+
+    version_table: str
+    heads: tuple[str, ...]
+    underway: Underway | None
+    kept: list[archive.Kept]
+
+    def to_json(self) -> dict[str, Any]:
+        underway = self.underway
+        return {
+            "version_table": self.version_table,
+            "heads": list(self.heads),
+            "half_done": underway
+            and {
+                "revision": underway.revision,
+                "direction": underway.direction,
+                "started_at": underway.started_at,
+                "error": underway.error,
+                "operations": [
+                    {
+                        "operation": entry.says,
+                        "done": entry.done,
+                        "steps": [step.says for step in entry.steps],
+                    }
+                    for entry in underway.entries
+                ],
+            },
+            "kept": len(self.kept),
+        }
+
+
+def status(connection: Connection, version_table: str, heads: tuple[str, ...]) -> Status:
+    """Read the status; locks nothing."""
+    kept = [k for k in archive.listed(connection) if k.version_table == version_table]
+    return Status(version_table, heads, Ledger(version_table).read(connection), kept)
+
+
+def lines(found: Status) -> list[str]:
+    """The status in a line each: nothing where nothing is half done and nothing is kept."""
+    told = []
+    if underway := found.underway:
+        done = sum(entry.finished for entry in underway.entries)
+        reason = f"; it stopped with: {underway.error.splitlines()[0]}" if underway.error else ""
+        told.append(
+            f"the {underway.direction} of revision {underway.revision} is half done "
+            f"({done} operations done){reason}"
+        )
+    if found.kept:
+        told.append(f"kept of what downgrades dropped: {len(found.kept)}; see: lockstep archive")
+    return told
+
+
+def sizes(connection: Connection, kept: list[archive.Kept]) -> list[dict[str, Any]]:
+    """Each kept table or column with its rows (an estimate) and bytes."""
+    told = []
+    for one in kept:
+        rows, size = catalog.rows(
+            connection,
+            "SELECT greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid) FROM pg_class c "
+            "WHERE c.oid = to_regclass(%(name)s)",
+            name=one.sql,
+        )[0]
+        if not rows:
+            rows = catalog.scalar(connection, f"SELECT count(*) FROM {one.sql}")
+        told.append(
+            {
+                "id": one.id, "revision": one.revision, "what": str(one), "kind": one.kind,
+                "kept_at": one.kept_at, "rows": int(rows), "bytes": int(size), "state": one.state,
+                "place": f"{ARCHIVE_SCHEMA}.{one.place}",
+            }
+        )  # fmt: skip
+    return told
+
+
+def purge(connection: Connection, kept: list[archive.Kept]) -> None:
+    """Remove what is kept, for good; each in a transaction of its own. Autocommit connections only."""
+    for one in kept:
+        with transaction(connection):
+            execute(connection, f"DROP TABLE IF EXISTS {one.sql}")
+            execute(connection, f"DELETE FROM lockstep.archive WHERE id = {one.id}")

@@ -1,0 +1,106 @@
+"""One migrator at a time works on a version table."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+log = logging.getLogger("alembic.lockstep")
+
+
+@contextmanager
+def only_migrator(connected: Connection, version_table: str) -> Iterator[None]:
+    """Hold the advisory lock of this version table.
+
+    It is polled, holding no snapshot in between: a blocked pg_advisory_lock() and CREATE INDEX CONCURRENTLY
+    would wait for each other.
+    """
+    _refuse_transaction_pooling(connected)
+    keys = {"lock": f"lockstep {version_table}"}
+    told = False
+    while True:
+        with connected.begin():
+            if catalog.scalar(
+                connected, "SELECT pg_try_advisory_lock(hashtextextended(%(lock)s, 0))", **keys
+            ):
+                break
+            if not told:
+                _tell_who_migrates(connected, keys["lock"])
+                told = True
+        time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
+    if told:
+        log.info("the other migrator is done")
+    try:
+        yield
+    finally:
+        with suppress(DBAPIError):
+            if connected.in_transaction():
+                connected.rollback()
+            with connected.begin():
+                catalog.scalar(connected, "SELECT pg_advisory_unlock(hashtextextended(%(lock)s, 0))", **keys)
+
+
+def _tell_who_migrates(connected: Connection, lock: str) -> None:
+    for pid, user, since, client in catalog.rows(
+        connected,
+        """
+        SELECT a.pid, a.usename, extract(epoch FROM clock_timestamp() - a.backend_start)::int,
+               coalesce(a.client_addr::text, 'this machine')
+        FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(%(lock)s, 0)
+        """,
+        lock=lock,
+    ):
+        log.info(
+            "another migrator is at work: pid %s (%s, from %s, for %s s); waiting for it",
+            pid,
+            user,
+            client,
+            since,
+        )
+
+
+def _refuse_transaction_pooling(connected: Connection) -> None:
+    """Raise where a pooler gives this connection another server session for each transaction.
+
+    A pooler shows itself by a made-up backend pid. It pools transactions when a second connection gets the
+    server session that the first one used, though the first is still open.
+    """
+    with connected.begin():
+        real = catalog.scalar(connected, "SELECT pg_backend_pid()")
+    driver: Any = connected.connection.dbapi_connection
+    announced = driver.info.backend_pid
+    if announced == real:
+        return
+    dialect = connected.dialect
+    arguments, keywords = dialect.create_connect_args(connected.engine.url)
+    for _ in range(5):
+        with connected.begin():
+            mine = catalog.scalar(connected, "SELECT pg_backend_pid()")
+        other: Any = dialect.connect(*arguments, **keywords)
+        try:
+            cursor = other.cursor()
+            cursor.execute("SELECT pg_backend_pid()")
+            theirs = cursor.fetchone()[0]
+        finally:
+            other.close()
+        if theirs == mine or mine != real:
+            raise LockstepError(
+                "this connection goes through a pooler in transaction mode, which cannot hold the migrator's "
+                "lock: give Lockstep a direct connection to PostgreSQL"
+            )

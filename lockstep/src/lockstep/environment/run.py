@@ -1,0 +1,172 @@
+"""What an ``env.py`` calls: connects, lets one migrator at a time through, runs Alembic by these rules."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from logging.config import fileConfig
+from typing import TYPE_CHECKING, Any
+
+from alembic import context
+from alembic.runtime.migration import RevisionStep
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from lockstep.commands import status
+from lockstep.environment.connection import connected_to, synchronous
+from lockstep.environment.one_migrator import only_migrator
+from lockstep.errors import LockstepError
+from lockstep.operations import register as operations
+from lockstep.revision import recovery
+from lockstep.revision.ledger import SCHEMA, Ledger
+from lockstep.revision.migrator import Migrator
+from lockstep.steps.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+log = logging.getLogger("alembic.lockstep")
+
+
+def run(
+    *,
+    url: str | URL | None = None,
+    connection: Connection | Engine | AsyncConnection | AsyncEngine | None = None,
+    target_metadata: Any = None,
+    pace: Pace | None = None,
+    short_way: bool = True,
+    **configure: Any,
+) -> None:
+    """Run the command that Alembic was called with, from ``env.py``; this is all that ``env.py`` needs.
+
+    The database is ``connection``, or ``config.attributes["connection"]`` (Alembic's convention for callers),
+    or ``url``, or ``sqlalchemy.url`` of the ini file. psycopg connects to the URL of an asynchronous driver.
+    On a connection with an open transaction everything runs as plain Alembic, inside it, and the caller
+    commits. ``configure`` is passed on to Alembic's ``context.configure()``.
+
+    ``pace`` says how gently to go (see Pace). With ``short_way=False`` empty tables are changed like filled
+    ones.
+
+    Holds a session advisory lock while it upgrades, downgrades or stamps: one migrator at a time; the others
+    wait. Commits after every step. Raises LockstepError, which Alembic prints as one line.
+    """
+    _configure_logging(context.config)
+    connection = connection if connection is not None else context.config.attributes.get("connection")
+    if url is None and connection is None:
+        url = context.config.get_main_option("sqlalchemy.url")
+    if url is None and connection is None:
+        raise LockstepError("lockstep.run() takes url=… or connection=…, or sqlalchemy.url in the ini file")
+    configure["target_metadata"] = target_metadata
+    _hide_own_schema(configure)
+    version_table = (
+        f"{configure.get('version_table_schema') or ''}.{configure.get('version_table', 'alembic_version')}"
+    )
+    migrator = Migrator(pace or Pace(), Ledger(version_table), short_way=short_way)
+    if context.is_offline_mode():
+        _run_offline(url, migrator, configure)
+        return
+    with connected_to(url, connection) as connected:
+        if connected.in_transaction():
+            log.info("the caller's transaction is open: running as plain Alembic, inside it")
+            context.configure(connection=connected, **configure)
+            with context.begin_transaction():
+                context.run_migrations()
+            return
+        _run_online(connected, migrator, configure)
+
+
+def _configure_logging(config: Config) -> None:
+    """Let the alembic command show what goes on, by its ini file or else plainly; not where a program runs
+    Alembic itself or has set up logging.
+    """
+    logger = logging.getLogger("alembic")
+    handlers = [*logging.getLogger().handlers, *logger.handlers]
+    if config.cmd_opts is None or not all(isinstance(h, logging.NullHandler) for h in handlers):
+        return
+    if config.file_config.has_section("loggers") and config.config_file_name:
+        fileConfig(config.config_file_name, disable_existing_loggers=False)
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)-5.5s [%(name)s] %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def _hide_own_schema(configure: dict[str, Any]) -> None:
+    """Autogenerate with include_schemas must not propose to drop Lockstep's tables."""
+    wanted: Callable[..., bool] | None = configure.get("include_name")
+
+    def include_name(name: str | None, kind: str, parents: Any) -> bool:
+        if kind == "schema" and name is not None and name.startswith(SCHEMA):
+            return False
+        return wanted is None or wanted(name, kind, parents)
+
+    configure["include_name"] = include_name
+
+
+def _run_offline(url: str | URL | None, migrator: Migrator, configure: dict[str, Any]) -> None:
+    configure.setdefault("literal_binds", True)
+    configure.setdefault("dialect_opts", {"paramstyle": "named"})
+    if url is None:
+        configure.setdefault("dialect_name", "postgresql")
+    else:
+        configure["url"] = synchronous(make_url(url)).render_as_string(hide_password=False)
+    _configure(migrator, configure)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, Any]) -> None:
+    _configure(migrator, {**configure, "connection": connected, "transaction_per_migration": True})
+    if "destination_rev" not in context.get_context().opts:
+        tell_status(connected, migrator.ledger.version_table)
+        with context.begin_transaction():
+            context.run_migrations()
+        return
+    with only_migrator(connected, migrator.ledger.version_table), migrator.listener.on(connected):
+        with connected.begin():
+            migrator.ledger.create(connected)
+        tell_status(connected, migrator.ledger.version_table)
+        with context.begin_transaction():
+            context.run_migrations()
+        if connected.in_transaction():
+            connected.commit()
+
+
+def tell_status(connected: Connection, version_table: str) -> None:
+    """Log in a line each what is half done and what is kept."""
+    with connected.begin():
+        for line in status.lines(status.status(connected, version_table, ())):
+            log.info("%s", line)
+
+
+def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
+    # What the command came to do. configure() may replace it, but nothing public tells what it is.
+    proxied: EnvironmentContext = context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
+    original: Callable[..., Iterable[Any]] = proxied.context_opts["fn"]
+
+    def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
+        planned = (
+            original(rev, migration_context)
+            if migrator.offline or "destination_rev" not in migration_context.opts
+            else recovery.plan(migrator, migration_context, rev, original)
+        )
+        for step in planned:
+            if isinstance(step, RevisionStep):
+                revision = step.migration_fn
+                # Alembic logs a step by its function's name.
+                step.migration_fn = functools.update_wrapper(
+                    functools.partial(migrator.migrate, step, revision), revision
+                )
+            yield step
+
+    hooks = configure.get("on_version_apply", ())
+    configure["on_version_apply"] = (
+        *(hooks if isinstance(hooks, tuple | list) else (hooks,)),
+        migrator.finish,
+    )
+    context.configure(**{**configure, "fn": steps, operations.OPTION: migrator})
+    migrator.context = context.get_context()

@@ -1,0 +1,1 @@
+"""How each of Alembic's operations runs: a file an operation family."""

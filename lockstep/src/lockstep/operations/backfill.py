@@ -1,0 +1,80 @@
+"""The operation ``op.backfill``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.operations import Operations, ops
+
+from lockstep.errors import LockstepError
+from lockstep.postgres.catalog import quote
+from lockstep.steps.step import Fill
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+
+@Operations.register_operation("backfill")
+class BackfillOp(ops.MigrateOperation):
+    """Change many rows in batches; see ``op.backfill``."""
+
+    def __init__(
+        self, table_name: str, values: dict[str, Any], *, where: str | None = None, schema: str | None = None
+    ) -> None:
+        self.table_name = table_name
+        self.values = values
+        self.where = where
+        self.schema = schema
+
+    @classmethod
+    def backfill(
+        cls,
+        operations: Operations,
+        table_name: str,
+        values: dict[str, Any],
+        *,
+        where: str | None = None,
+        schema: str | None = None,
+    ) -> None:
+        """Fill columns of the rows of a table, in batches of a few milliseconds, while everybody goes on.
+
+        ``values`` gives each column a Python value (a constant) or a SQLAlchemy expression such as
+        ``sa.text("lower(email)")`` over the row's columns. ``where`` is SQL that is true for a row that still
+        has to be filled and false once it is: that is how the fill goes on after a stop, and how it knows
+        that it is done. Without it: rows where one of the columns is NULL.
+
+        Each batch is a transaction of its own that locks the rows it changes. Raises LockstepError when rows
+        match ``where`` again after they were filled.
+        """
+        operations.invoke(cls(table_name, values, where=where, schema=schema))
+
+    def reverse(self) -> ops.MigrateOperation:
+        raise NotImplementedError("what a backfill overwrote is not known")
+
+
+def in_one_update(operations: Operations, operation: ops.MigrateOperation) -> Any:
+    """``op.backfill`` outside of Lockstep: one UPDATE."""
+    if not isinstance(operation, BackfillOp):
+        raise NotImplementedError(type(operation).__name__)
+    fill = fill_of(operations.migration_context, operation, plain_name(operation))
+    operations.execute(sa.text(f"UPDATE {fill.table} SET {fill.assignments} WHERE {fill.predicate}"))
+
+
+def plain_name(operation: Any) -> str:
+    return (f"{quote(operation.schema)}." if operation.schema else "") + quote(operation.table_name)
+
+
+def fill_of(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
+    def rendered(value: Any) -> str:
+        if value is None:
+            return "NULL"
+        element = value if isinstance(value, sa.ClauseElement) else sa.literal(value)
+        text = str(element.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True}))
+        return text.replace("%%", "%")
+
+    if not operation.values:
+        raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
+    assignments = ", ".join(f"{quote(c)} = {rendered(v)}" for c, v in operation.values.items())
+    predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
+    return Fill(table, assignments, predicate, columns=tuple(operation.values))

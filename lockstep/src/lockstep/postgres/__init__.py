@@ -1,0 +1,1 @@
+"""PostgreSQL itself: its catalog, names and sessions. Nothing of Alembic."""

@@ -1,0 +1,63 @@
+"""Asking PostgreSQL itself what an operation would do: it is run on an empty temporary copy of the table, the
+catalog is read, and everything is rolled back.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import quote
+from lockstep.postgres.session import execute, set_lock_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.postgres.catalog import Table
+
+
+class Copy:
+    """An empty temporary copy of a table, of the same name, in a transaction that will be rolled back."""
+
+    def __init__(self, connection: Connection, table: Table) -> None:
+        self.connection = connection
+        self.sql = f"pg_temp.{quote(table.name)}"
+        execute(connection, f"CREATE TEMPORARY TABLE {quote(table.name)} (LIKE {table.sql} INCLUDING ALL)")
+        self.oid = int(catalog.scalar(connection, "SELECT %(name)s::regclass::oid", name=self.sql))
+
+    def run(self, statement: str) -> None:
+        execute(self.connection, statement)
+
+    def filenode(self) -> int:
+        """Which file the copy itself lies in."""
+        return int(catalog.scalar(self.connection, "SELECT pg_relation_filenode(%(oid)s)", oid=self.oid))
+
+    def filenodes(self) -> list[tuple[str, int]]:
+        """Which file the copy and each of its indexes lies in: a new number means that it was rewritten."""
+        found = catalog.rows(
+            self.connection,
+            """
+            SELECT c.relname, pg_relation_filenode(c.oid)::bigint FROM pg_class c
+            WHERE c.oid = %(oid)s
+               OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = %(oid)s) ORDER BY 1
+            """,
+            oid=self.oid,
+        )
+        return [(row[0], row[1]) for row in found]
+
+
+@contextmanager
+def rehearsal(connection: Connection, table: Table) -> Iterator[Copy]:
+    """A copy of the table to try something on; nothing of it stays.
+
+    Takes ACCESS SHARE on the table for a moment. Needs the TEMPORARY privilege on the database.
+    """
+    execute(connection, "BEGIN")
+    try:
+        set_lock_timeout(connection, 5)
+        yield Copy(connection, table)
+    finally:
+        execute(connection, "ROLLBACK")

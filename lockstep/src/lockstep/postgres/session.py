@@ -1,0 +1,55 @@
+"""Sessions: statements as they stand, transactions, limits, SQLSTATEs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE of a driver's error, whichever driver."""
+    original = getattr(error, "orig", error)
+    return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+
+
+def execute(connection: Connection, statement: str) -> Any:
+    """Run one of Lockstep's own statements as it stands."""
+    return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """A transaction on a connection that is in autocommit mode: committed, or rolled back on any error."""
+    execute(connection, "BEGIN")
+    try:
+        yield
+    except BaseException:
+        with suppress(DBAPIError):  # a lost connection has nothing to roll back
+            execute(connection, "ROLLBACK")
+        raise
+    execute(connection, "COMMIT")
+
+
+def set_lock_timeout(connection: Connection, seconds: float) -> None:
+    """For the transaction at hand; 0 is no limit."""
+    execute(connection, f"SET LOCAL lock_timeout = '{round(seconds * 1000)}ms'")
+
+
+@contextmanager
+def unhurried(connection: Connection) -> Iterator[None]:
+    """Neither lock_timeout nor statement_timeout, whatever the role has set; for what blocks nobody."""
+    execute(connection, "SET lock_timeout = 0")
+    execute(connection, "SET statement_timeout = 0")
+    try:
+        yield
+    finally:
+        with suppress(DBAPIError):
+            execute(connection, "RESET lock_timeout")
+            execute(connection, "RESET statement_timeout")

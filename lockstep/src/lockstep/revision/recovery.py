@@ -1,0 +1,152 @@
+"""What a command does first when it finds a revision half done: go on with it, or take it back."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from alembic.runtime.migration import MigrationStep
+
+from lockstep.errors import CannotContinueError
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, transaction, unhurried
+from lockstep.steps.locks import brief, take_locks
+from lockstep.steps.step import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    from lockstep.revision.ledger import Entry, Underway
+    from lockstep.revision.migrator import Migrator
+    from lockstep.steps.step import Step
+
+log = logging.getLogger("alembic.lockstep")
+
+
+def plan(
+    migrator: Migrator,
+    context: MigrationContext,
+    heads: tuple[str, ...],
+    asked: Callable[[Any, Any], Iterable[Any]],
+) -> Iterator[Any]:
+    """The revisions that a command runs, those first that a half-done one makes necessary.
+
+    An upgrade goes on with a half-done upgrade; a half-done downgrade it finishes first. A downgrade takes a
+    half-done upgrade back; where a step of it cannot be taken back (a drop, data that was changed), it
+    finishes the upgrade and then goes down by the revision's own ``downgrade()``.
+    """
+    command = getattr(asked, "__name__", "")
+    underway = migrator.ledger.read(migrator.connection)
+    if underway is None or command not in {"upgrade", "downgrade"}:
+        yield from asked(heads, context)
+        return
+    script = context.script
+    if script is None or underway.revision not in {found.revision for found in script.walk_revisions()}:
+        raise CannotContinueError(
+            f"the {underway.direction} of revision {underway.revision} is half done, and its file is not here"
+        )
+    if command == underway.direction:
+        yield from _same_way(script, underway, heads, context, asked)
+    elif command == "upgrade":
+        log.info("the downgrade of revision %s is half done: finishing it first", underway.revision)
+        yield _step(script, underway)
+        yield from asked(context.get_current_heads(), context)
+    elif can_undo(underway):
+        log.info("revision %s is half done: taking it back", underway.revision)
+        migrator.connection.commit()  # the one that reading the ledger began
+        with migrator.outside():
+            undo(migrator, underway)
+        yield from _the_rest(script, context, asked)
+    else:
+        log.info("revision %s is half done and cannot be taken back: finishing it first", underway.revision)
+        yield _step(script, underway)
+        yield from asked(context.get_current_heads(), context)
+
+
+def _step(script: ScriptDirectory, underway: Underway) -> Any:
+    found = script.get_revision(underway.revision)
+    if underway.direction == "upgrade":
+        return MigrationStep.upgrade_from_script(script.revision_map, found)
+    return MigrationStep.downgrade_from_script(script.revision_map, found)
+
+
+def _same_way(
+    script: ScriptDirectory,
+    underway: Underway,
+    heads: tuple[str, ...],
+    context: MigrationContext,
+    asked: Callable[[Any, Any], Iterable[Any]],
+) -> Iterator[Any]:
+    """The half-done revision first, whatever else was asked for, and the rest from there."""
+    planned = list(asked(heads, context))
+    if planned and getattr(planned[0], "revision", None) is script.get_revision(underway.revision):
+        yield from planned
+        return
+    yield _step(script, underway)
+    yield from asked(context.get_current_heads(), context)
+
+
+def _the_rest(
+    script: ScriptDirectory, context: MigrationContext, asked: Callable[[Any, Any], Iterable[Any]]
+) -> Iterator[Any]:
+    """What is left of a downgrade once the half-done revision is taken back: of ``-2``, one more."""
+    target = context.opts.get("destination_rev")
+    heads = context.get_current_heads()
+    if isinstance(target, str) and target.startswith("-") and target[1:].isdigit():
+        if (left := int(target[1:]) - 1) > 0:
+            yield from script._downgrade_revs(f"-{left}", heads)  # type: ignore[arg-type]  # noqa: SLF001
+        return
+    yield from asked(heads, context)
+
+
+def can_undo(underway: Underway) -> bool:
+    """Whether every step that was done, or may have been begun, can be taken back."""
+    return all(step.undo is not None for entry in underway.entries for _, step in _begun(entry))
+
+
+def _begun(entry: Entry) -> list[tuple[int, Step]]:
+    """The steps of an operation that may have left something, the last one first."""
+    begun = list(enumerate(entry.steps[: entry.done]))
+    following = entry.steps[entry.done : entry.done + 1]
+    if following and following[0].kind in {Kind.OUTSIDE, Kind.FILL}:
+        begun.append((entry.done, following[0]))
+    return list(reversed(begun))
+
+
+def undo(migrator: Migrator, underway: Underway) -> None:
+    """Take a half-done revision back, the last operation first; can be stopped and called again."""
+    for entry in sorted(underway.entries, key=lambda e: -e.position):
+        for number, step in _begun(entry):
+            _undo_step(migrator, underway, entry, step, number)
+        log.info("%s: taken back", entry.says)
+    with transaction(migrator.connection):
+        migrator.ledger.finish(migrator.connection)
+
+
+def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step, number: int) -> None:
+    connection = migrator.connection
+    statements = step.undo or ()
+
+    def record() -> None:
+        migrator.ledger.write(connection, underway, entry, number)
+
+    if step.kind is Kind.OUTSIDE:
+        with unhurried(connection):
+            if not (step.undo_present and catalog.scalar(connection, step.undo_present)):
+                for statement in statements:
+                    execute(connection, statement)
+        with transaction(connection):
+            record()
+        return
+
+    def work() -> None:
+        if statements:
+            take_locks(connection, step.locks, migrator.pace.lock_timeout)
+        for statement in statements:
+            execute(connection, statement)
+        record()
+
+    brief(connection, migrator.pace, f"taking back: {step.says}", work)

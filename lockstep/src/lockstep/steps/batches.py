@@ -1,0 +1,203 @@
+"""Changing many rows in batches, each so short that nobody who writes to the same rows notices."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, sqlstate
+from lockstep.steps.locks import RETRIED, pause
+from lockstep.steps.pages import Pages, short_transaction, walk
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.steps.pace import Pace
+    from lockstep.steps.step import Fill, Step
+
+#: How often a batch of a copy is tried before its error is raised; a lock may be held for long.
+_MOST_TRIES = 10_000
+
+log = logging.getLogger("alembic.lockstep")
+
+#: In how many turns the rows of a page are changed; measured in docs/decisions/batches.md.
+_TURNS = 4
+
+#: After so many passes the rows that still match were written since: others go on writing them.
+_ENOUGH_PASSES = 4
+
+
+def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
+    """Run ``UPDATE … WHERE predicate`` over a table, its partitions and its children in batches until no row
+    matches.
+
+    A batch is a range of pages, in the order in which the table lies on disk, sized so that it takes
+    ``pace.batch_time`` seconds. It locks the rows that it changes for that long. A row that somebody else
+    has locked is left for the next pass. Commits each batch, without waiting for standbys.
+
+    Raises LockstepError, naming one, where rows match again after they were changed: it would never end.
+    """
+    todo = step.fill
+    if todo is None:
+        raise LockstepError(f"{step.says}: nothing to fill")
+    for member in _members(connection, todo.table):
+        _until_none_matches(connection, pace, replace(todo, table=member), name)
+
+
+def _members(connection: Connection, table: str) -> list[str]:
+    """The tables that hold the rows: itself, its partitions, what inherits from it."""
+    found = catalog.rows(
+        connection,
+        """
+        WITH RECURSIVE member(oid) AS (
+            SELECT %(name)s::regclass::oid
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN member m ON i.inhparent = m.oid
+        )
+        SELECT format('ONLY %%I.%%I', n.nspname, c.relname), c.relkind::text
+        FROM member m JOIN pg_class c ON c.oid = m.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind <> 'p' ORDER BY c.oid
+        """,
+        name=table,
+    )
+    for member, kind in found:
+        if kind == "f":
+            raise LockstepError(f"{member.removeprefix('ONLY ')} is a foreign table: fill it there")
+    return [row[0] for row in found]
+
+
+def _until_none_matches(connection: Connection, pace: Pace, todo: Fill, name: str) -> None:
+    number = 0
+    while True:
+        skipped = _one_pass(connection, pace, todo, name, first=number == 0)
+        if not catalog.scalar(connection, f"SELECT EXISTS (SELECT FROM {todo.table} WHERE {todo.predicate})"):
+            return
+        number += 1
+        if number >= _ENOUGH_PASSES and not skipped:
+            log.warning(
+                "%s: rows are still written for which %s; those that were there are filled",
+                name,
+                todo.predicate,
+            )
+            return
+        if skipped and number == 2:
+            log.info("%s: the rows that are left are locked by others; waiting for them", name)
+        # Rows that others held, moved or wrote meanwhile; give them time to let go.
+        time.sleep(min(0.05 * 2**number, 2.0))
+
+
+def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, *, first: bool) -> bool:
+    """Go over the table once; return whether rows were left because others had them locked."""
+    changed = skipped = False
+
+    def batch(connection: Connection, pages: Pages) -> int:
+        nonlocal changed, skipped
+        # Few rows are left to a later pass: whether they match again is asked of each of them.
+        some, left = _batch(connection, pace, todo, pages, checked=not first or not changed)
+        changed |= some > 0
+        skipped |= left
+        return some
+
+    turns = _TURNS if first and _may_stay(connection, todo) else 1
+    walk(
+        connection, pace, todo.table, name, batch,
+        turns=turns, connections=pace.connections if todo.own else 1,
+    )  # fmt: skip
+    return skipped
+
+
+def _may_stay(connection: Connection, todo: Fill) -> bool:
+    """Whether changed rows can stay on their pages, without new index entries (heap-only tuples): no index
+    has to do with the columns.
+    """
+    return bool(todo.columns) and not catalog.scalar(
+        connection,
+        """
+        SELECT EXISTS (
+            SELECT FROM pg_index i JOIN pg_depend d
+                ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+            JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+            WHERE i.indrelid = %(name)s::regclass AND d.refclassid = 'pg_class'::regclass
+              AND d.refobjid = i.indrelid AND a.attname = ANY (%(columns)s)
+        )
+        """,
+        name=todo.table.removeprefix("ONLY "),
+        columns=list(todo.columns),
+    )
+
+
+def copy(connection: Connection, pace: Pace, step: Step, name: str) -> None:
+    """Carry rows over by ``step.copy.statement``, in batches like those of ``fill``.
+
+    A batch that meets a lock, or a row whose parent has just gone, is tried again.
+    """
+    todo = step.copy
+    if todo is None:
+        raise LockstepError(f"{step.says}: nothing to copy")
+
+    def batch(connection: Connection, pages: Pages) -> int:
+        statement = todo.statement.replace("{inside}", pages.inside("source."))
+        attempt = 0
+        while True:
+            try:
+                with short_transaction(connection, pace, pages, quiet=todo.quiet):
+                    return int(execute(connection, statement).rowcount)
+            except DBAPIError as error:
+                if sqlstate(error) not in {*RETRIED, "23503"} or attempt == _MOST_TRIES:
+                    raise
+            pause(attempt)
+            attempt += 1
+
+    while walk(connection, pace, todo.table, name, batch, written=todo.into) and todo.until_still:
+        pass
+
+
+def _batch(
+    connection: Connection, pace: Pace, todo: Fill, pages: Pages, *, checked: bool
+) -> tuple[int, bool]:
+    """Change the rows of some pages; return how many, and whether some may have been left to others."""
+    inside = f"{pages.inside()} AND ({todo.predicate})"
+    try:
+        return _update(connection, pace, todo, pages, inside, checked=checked), False
+    except DBAPIError as error:
+        if sqlstate(error) not in RETRIED:
+            raise
+    # Somebody holds a row of the batch: waiting would hold the others for as long.
+    free = f"SELECT ctid FROM {todo.table} WHERE {inside} FOR NO KEY UPDATE SKIP LOCKED"
+    where = f"ctid = ANY (ARRAY({free}))"
+    return _update(connection, pace, todo, pages, where, checked=checked), True
+
+
+def _update(
+    connection: Connection, pace: Pace, todo: Fill, pages: Pages, where: str, *, checked: bool
+) -> int:
+    """Change the rows of a batch; return how many. Raise where one of them still matches."""
+    statement = f"UPDATE {todo.table} SET {todo.assignments} WHERE {where}"
+    with short_transaction(connection, pace, pages, quiet=todo.quiet):
+        if not checked:
+            return int(execute(connection, statement).rowcount)
+        places = [row[0] for row in execute(connection, f"{statement} RETURNING ctid::text")]
+        if places:
+            _refuse_endless(connection, todo, places)
+        return len(places)
+
+
+def _refuse_endless(connection: Connection, todo: Fill, places: list[str]) -> None:
+    array = "{" + ",".join(f'"{place}"' for place in places) + "}"
+    again = execute(
+        connection,
+        f"SELECT * FROM {todo.table} "
+        f"WHERE ctid = ANY ({catalog.literal(array)}::tid[]) AND ({todo.predicate}) LIMIT 1",
+    ).first()
+    if again is None:
+        return
+    row = ", ".join(f"{column}={value!r}" for column, value in again._mapping.items())  # noqa: SLF001
+    raise LockstepError(
+        f"a row of {todo.table.removeprefix('ONLY ')} still matches {todo.predicate} after it was set to "
+        f"{todo.assignments}: the fill would never end. The row: {row[:500]}"
+    )

@@ -1,0 +1,163 @@
+"""Locks: how a brief step gets them so that nobody waits for it, and who is in its way.
+
+A step that takes a lock which blocks readers or writers is one short transaction under a short lock_timeout;
+when it doesn't get its locks it gives back what it has, waits a moment and tries anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, set_lock_timeout, sqlstate, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.steps.pace import Pace
+
+
+log = logging.getLogger("alembic.lockstep")
+
+
+#: lock_not_available (lock_timeout, NOWAIT) and deadlock_detected.
+RETRIED = frozenset({"55P03", "40P01"})
+
+
+def take_locks(connection: Connection, locks: tuple[tuple[str, str], ...], patience: float) -> None:
+    """LOCK TABLE each in turn, all within ``patience`` seconds: what is held already makes others wait."""
+    until = time.monotonic() + patience
+    for table, mode in locks:
+        set_lock_timeout(connection, max(until - time.monotonic(), 0.005))
+        execute(connection, f"LOCK TABLE {table} IN {mode} MODE")
+    if locks:
+        set_lock_timeout(connection, max(until - time.monotonic(), 0.005))
+
+
+def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]) -> Any:
+    """Run ``work`` in a transaction of its own that waits for locks no longer than ``pace.lock_timeout``.
+
+    It is tried again, holding nothing in between, until it gets through or ``pace.give_up_after`` is over
+    (then LockstepError is raised). Who holds the locks is logged as soon as it has to try again.
+    """
+    started = time.monotonic()
+    attempt = 0
+    autovacuumed: set[str] = set()
+    while True:
+        try:
+            watching = (
+                watch(connection, says, pace.lock_timeout / 2, autovacuumed) if attempt else nullcontext()
+            )
+            with watching, transaction(connection):
+                execute(connection, "SET LOCAL statement_timeout = 0")
+                if autovacuumed:
+                    _interrupt_autovacuum(connection, autovacuumed)
+                set_lock_timeout(connection, pace.lock_timeout)
+                return work()
+        except DBAPIError as error:
+            if sqlstate(error) not in RETRIED:
+                raise
+            waited = time.monotonic() - started
+            if pace.give_up_after is not None and waited > pace.give_up_after:
+                raise LockstepError(f"{says}: gave up after {waited:.1f} s: its locks are taken") from error
+        if attempt == 0:
+            log.info("%s: the locks are taken; trying again until they are free", says)
+        attempt += 1
+        pause(attempt)
+
+
+def pause(attempt: int) -> None:
+    """Sleep before the next attempt, up to a second and a half."""
+    # Jitter, so that it doesn't keep meeting a transaction that comes back at a fixed rate.
+    time.sleep(min(0.05 * 2 ** min(attempt, 5), 1.0) * random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def is_dml(statement: str) -> bool:
+    """Whether a statement only reads or writes rows: waiting for its locks makes nobody else wait."""
+    text = statement.lstrip().lstrip("(").lstrip()
+    while text.startswith(("--", "/*")):
+        text = (text.partition("\n")[2] if text.startswith("--") else text.partition("*/")[2]).lstrip()
+    word = text.split(None, 1)[0].upper().rstrip(";") if text else ""
+    return word in {"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "WITH", "VALUES", "COPY", "TABLE"}
+
+
+def _interrupt_autovacuum(connection: Connection, tables: set[str]) -> None:
+    """Make an autovacuum worker let go of the tables.
+
+    PostgreSQL cancels an autovacuum that somebody waits for, but only after deadlock_timeout (1 s), which a
+    short lock_timeout never reaches. A wait for SHARE UPDATE EXCLUSIVE blocks no reader and no writer.
+    """
+    set_lock_timeout(connection, 3)
+    for table in sorted(tables):
+        execute(connection, f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+
+
+@contextmanager
+def watch(
+    connection: Connection, says: str, delay: float, autovacuumed: set[str] | None = None
+) -> Iterator[None]:
+    """Log whom this connection waits for while the block runs, from a thread with a connection of its own.
+
+    It looks after ``delay`` seconds, then every second, and names each blocker once. Tables that an
+    autovacuum worker holds are added to ``autovacuumed``.
+    """
+    pid = catalog.scalar(connection, "SELECT pg_backend_pid()")
+    dialect = connection.dialect
+    arguments, keywords = dialect.create_connect_args(connection.engine.url)
+    stop = threading.Event()
+
+    def look() -> None:
+        if stop.wait(delay):
+            return
+        seen: set[int] = set()
+        with suppress(Exception):  # it only tells: the migration goes on without it
+            other: Any = dialect.connect(*arguments, **keywords)
+            try:
+                other.autocommit = True
+                cursor = other.cursor()
+                while True:
+                    cursor.execute(_BLOCKERS, {"pid": pid})
+                    for blocker, user, state, age, query, worker, tables in cursor.fetchall():
+                        if worker == "autovacuum worker" and autovacuumed is not None:
+                            autovacuumed.update(tables)
+                        if blocker not in seen:
+                            log.info(
+                                "%s: waiting for pid %s (%s, %s for %.1f s): %s",
+                                says, blocker, user, state, age, query,
+                            )  # fmt: skip
+                        seen.add(blocker)
+                    if stop.wait(1):
+                        return
+            finally:
+                other.close()
+
+    thread = threading.Thread(target=look, name="lockstep-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+_BLOCKERS = """
+SELECT a.pid, coalesce(a.usename, a.backend_type), coalesce(a.state, 'running'),
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, a.backend_start))::float8,
+       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 200), a.backend_type,
+       ARRAY(SELECT DISTINCT l.relation::regclass::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+             WHERE l.pid = a.pid AND c.relkind IN ('r', 'm')
+               AND c.relnamespace <> 'pg_catalog'::regnamespace)
+FROM unnest(pg_blocking_pids(%(pid)s)) blocker(pid) JOIN pg_stat_activity a ON a.pid = blocker.pid
+-- Not the moment in which two connections add pages to the same table.
+WHERE NOT EXISTS (SELECT FROM pg_locks WHERE pid = %(pid)s AND NOT granted AND locktype = 'extend')
+"""

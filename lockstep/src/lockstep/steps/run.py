@@ -1,0 +1,89 @@
+"""Running one step the way its kind asks for, and writing down that it is done."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
+from lockstep.steps.batches import copy, fill
+from lockstep.steps.locks import brief, take_locks, watch
+from lockstep.steps.step import Kind, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.steps.pace import Pace
+
+log = logging.getLogger("alembic.lockstep")
+
+
+def run_step(
+    connection: Connection, pace: Pace, step: Step, name: str, record: Callable[[], None], *, again: bool
+) -> None:
+    """Run a step of the operation ``name``; ``record`` is called in the transaction of the step.
+
+    A step outside of transactions is recorded right after it; ``again`` says that an earlier process may have
+    run it. Where data break a constraint, rows at fault are logged before the error is raised.
+    """
+
+    def work() -> None:
+        take_locks(connection, step.locks, pace.lock_timeout)
+        for statement in step.sql:
+            execute(connection, statement)
+        record()
+
+    try:
+        if step.kind is Kind.BRIEF:
+            brief(connection, pace, step.says, work)
+            return
+        with unhurried(connection), watch(connection, step.says, delay=1):
+            if step.kind is Kind.LONG:
+                with transaction(connection):
+                    work()
+                return
+            if step.kind is Kind.FILL:
+                fill(connection, pace, step, name)
+            elif step.kind is Kind.COPY:
+                copy(connection, pace, step, name)
+            else:
+                _outside(connection, step, again=again)
+            with transaction(connection):
+                record()
+    except DBAPIError as error:
+        _explain(connection, step, error)
+        raise
+
+
+def _outside(connection: Connection, step: Step, *, again: bool) -> None:
+    if again and step.present and catalog.scalar(connection, step.present):
+        return
+    for statement in step.leftover:
+        execute(connection, statement)
+    try:
+        for statement in step.sql:
+            execute(connection, statement)
+    except DBAPIError:
+        # A unique index that could not be built still refuses rows until it is dropped.
+        with suppress(DBAPIError):
+            for statement in step.leftover:
+                execute(connection, statement)
+        raise
+    if step.present and not catalog.scalar(connection, step.present):
+        raise LockstepError(f"{step.says}: the catalog does not show it as done")
+
+
+def _explain(connection: Connection, step: Step, error: DBAPIError) -> None:
+    """Say which rows stand in the way, where the step knows how to find them."""
+    if step.offenders is None or not (sqlstate(error) or "").startswith("23"):
+        return
+    with suppress(DBAPIError):
+        for row in catalog.rows(connection, f"{step.offenders} LIMIT 5"):
+            log.error("%s: this row is in the way: %s", step.says, row[0])

@@ -1,0 +1,98 @@
+"""A step as data: it is written down before it runs, so that another process can go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """How a step is run."""
+
+    BRIEF = "brief"
+    """One short transaction that may block others: short lock_timeout, retried."""
+    LONG = "long"
+    """One transaction that may take long and blocks neither readers nor writers."""
+    OUTSIDE = "outside"
+    """Outside of any transaction (CONCURRENTLY); recognised from the catalog when it was interrupted."""
+    FILL = "fill"
+    """Batches, each a transaction of its own; goes on where its predicate still holds."""
+    COPY = "copy"
+    """Batches too; a range of pages that was carried over already changes nothing."""
+    UNKNOWN = "unknown"
+    """A statement of the revision's that runs outside of transactions and that no catalog tells about."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Rows to change in batches: ``UPDATE table SET assignments WHERE predicate``."""
+
+    table: str
+    assignments: str
+    predicate: str
+    quiet: bool = False
+    """Without firing the table's own triggers: what is filled is Lockstep's own column."""
+    columns: tuple[str, ...] = ()
+    """The columns that are set, unquoted; where no index has them, rows can stay on their pages."""
+    own: bool = False
+    """Whether this is no statement of the revision's, so that several connections may share it."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Rows to carry over in batches: ``statement`` for each range of pages of ``table``.
+
+    ``{inside}`` in it is the condition on the ctid of ``source``. ``until_still``: over and
+    over, until it changes nothing.
+    """
+
+    table: str
+    statement: str
+    until_still: bool = False
+    quiet: bool = False
+    """Without firing triggers: what is given back was there before."""
+    into: str = ""
+    """The table that is written to."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step, as data: it is written down before it runs, so that another process can go on with it.
+
+    ``locks`` are taken first, in order, each as (qualified table, lock mode). ``present`` is a query that is
+    true when an OUTSIDE step has been done already, ``leftover`` what removes one that was interrupted.
+    ``undo`` takes the step back (None: it cannot be taken back); ``undo_present`` is a query that is true
+    when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail. ``journal``
+    is what the revision's own code sent.
+    """
+
+    says: str
+    sql: tuple[str, ...] = ()
+    kind: Kind = Kind.BRIEF
+    locks: tuple[tuple[str, str], ...] = ()
+    present: str | None = None
+    leftover: tuple[str, ...] = ()
+    undo: tuple[str, ...] | None = ()
+    offenders: str | None = None
+    fill: Fill | None = None
+    copy: Copy | None = None
+    undo_present: str | None = None
+    journal: tuple[dict[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Step:
+        known = dict(data)
+        for name in ("sql", "leftover", "journal"):
+            known[name] = tuple(known.get(name, ()))
+        known["locks"] = tuple((table, mode) for table, mode in known.get("locks", ()))
+        known["undo"] = None if known.get("undo") is None else tuple(known["undo"])
+        known["kind"] = Kind(known.get("kind", Kind.BRIEF))
+        if known.get("fill"):
+            known["fill"] = Fill(**known["fill"] | {"columns": tuple(known["fill"].get("columns", ()))})
+        if known.get("copy"):
+            known["copy"] = Copy(**known["copy"])
+        return cls(**known)
