@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from lockstep.archive import registry as archive
 from lockstep.errors import LockstepError
-from lockstep.operations.triggers import must_be_quiet
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.triggers import must_be_quiet
 from lockstep.steps.step import Copy, Kind, Step
 
 if TYPE_CHECKING:

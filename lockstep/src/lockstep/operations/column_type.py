@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.errors import LockstepError
 from lockstep.operations import replacement as beside
 from lockstep.operations.replacement import Plan
-from lockstep.operations.triggers import must_be_quiet
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.rehearsal import Copy, rehearsal
 from lockstep.postgres.session import execute
+from lockstep.postgres.triggers import must_be_quiet
 from lockstep.steps.step import Fill, Kind, Step
 
 if TYPE_CHECKING:

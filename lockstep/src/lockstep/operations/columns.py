@@ -13,11 +13,11 @@ from lockstep.archive import restore as giving_back
 from lockstep.errors import LockstepError
 from lockstep.operations import constraints, indexes
 from lockstep.operations.column_type import retype
-from lockstep.operations.triggers import must_be_quiet
 from lockstep.operations.undo import undo_alter
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
 from lockstep.postgres.rehearsal import Copy, rehearsal
+from lockstep.postgres.triggers import must_be_quiet
 from lockstep.steps.step import Fill, Kind, Step
 
 if TYPE_CHECKING:
