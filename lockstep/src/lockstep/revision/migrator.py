@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alembic.operations import Operations
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from lockstep.errors import CannotContinueError, LockstepError
+from lockstep.errors import CannotContinueError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
 from lockstep.revision.ledger import Entry, Ledger, Underway
 from lockstep.revision.listener import Listener, in_autocommit
+from lockstep.revision.planning import Planning, Touched
 from lockstep.steps.locks import RETRIED, brief, pause, take_locks, watch
 from lockstep.steps.run import run_step
 from lockstep.steps.step import Kind, Step
@@ -27,6 +27,7 @@ from lockstep.steps.step import Kind, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext, RevisionStep
     from sqlalchemy.engine import Connection
 
@@ -49,11 +50,9 @@ class Migrator:
         self.ledger = ledger
         self.short_way = short_way
         self.context: MigrationContext
-        self.created: set[tuple[str | None, str]] = set()
-        self.added: set[tuple[str, str]] = set()
+        self.touched = Touched()
         self.at_the_end: list[Callable[[], Any]] = []
         """What follows the revision's own code."""
-        self._taken_for_empty: set[int] = set()
         self._underway: Underway | None = None
         self._step: RevisionStep | None = None
         self._source_hash = ""
@@ -63,11 +62,26 @@ class Migrator:
         self.listener = Listener(pace.lock_timeout, self._write_journal)
 
     @property
+    def planning(self) -> Planning:
+        """What an operation's planner may ask."""
+        return Planning(
+            self.context, self.pace, self.ledger.version_table, self.revision, self.direction,
+            self.short_way, self.touched,
+        )  # fmt: skip
+
+    # The names that operations/ and archive/ use until they are handed a Planning.
+
+    @property
     def connection(self) -> Connection:
-        found = self.context.connection
-        if found is None:  # pragma: no cover - only in --sql mode, where nothing asks
-            raise LockstepError("there is no connection in --sql mode")
-        return found
+        return self.planning.connection
+
+    @property
+    def created(self) -> set[tuple[str | None, str]]:
+        return self.touched.created
+
+    @property
+    def added(self) -> set[tuple[str, str]]:
+        return self.touched.added
 
     @property
     def revision(self) -> str:
@@ -129,8 +143,7 @@ class Migrator:
     def _restart(self) -> None:
         self._occurrences.clear()
         self._position = 0
-        self.created.clear()
-        self.added.clear()
+        self.touched = Touched()
         self.at_the_end.clear()
         entries = self._underway.entries if self._underway else []
         recorded = [line for entry in entries for step in entry.steps for line in step.journal]
@@ -281,19 +294,14 @@ class Migrator:
     def _lock_while_empty(self, name: str, schema: str | None) -> None:
         """Lock a table that was found empty; raise where somebody has written to it since."""
         found = catalog.find_table(self.connection, name, schema)
-        if found is None or found.oid not in self._taken_for_empty:
+        if found is None or found.oid not in self.touched.taken_for_empty:
             return
         take_locks(self.connection, ((found.sql, "ACCESS EXCLUSIVE"),), self.pace.lock_timeout)
         if not catalog.is_empty(self.connection, found):
             raise _NoLongerEmptyError
 
     def takes_short_way(self, table: Table) -> bool:
-        """Whether a table is changed as written: nobody waits where there is nothing to read or rewrite."""
-        if self.is_created(table.name, table.schema) or self.is_created(table.name, None):
-            return True
-        empty = self.short_way and catalog.is_empty(self.connection, table)
-        (self._taken_for_empty.add if empty else self._taken_for_empty.discard)(table.oid)
-        return empty
+        return self.planning.takes_short_way(table)
 
     def _run_steps(self, entry: Entry) -> None:
         again = entry.done >= 0
@@ -365,37 +373,25 @@ class Migrator:
         return None
 
     def plain_operations(self) -> Operations:
-        """Alembic's operations outside of any batch, in the same context."""
-        return Operations(self.context)
+        return self.planning.plain_operations()
 
     def compile(self, element: Any) -> str:
-        """The text of a DDL element, as PostgreSQL reads it."""
-        dialect = self.context.dialect
-        text = str(element.compile(dialect=dialect)).strip()
-        return text.replace("%%", "%") if dialect.paramstyle in {"format", "pyformat"} else text
+        return self.planning.compile(element)
 
     def in_savepoint(self) -> bool:
-        """Whether the revision has a savepoint open, which nothing can be committed inside of."""
-        return not self.offline and self.connection.in_nested_transaction()
+        return self.planning.in_savepoint()
 
     def name_of(self, element: Any) -> str:
-        """The name of an index or a constraint as PostgreSQL gets it: a naming convention's is shortened
-        to 63 characters with a digest at its end. Raises IdentifierError for another one that is too long.
-        """
-        formatted = self.context.dialect.identifier_preparer.format_constraint(element, _alembic_quote=False)
-        return str(formatted)
+        return self.planning.name_of(element)
 
     def warn(self, message: str) -> None:
-        """Tell what could not be done the online way."""
-        log.warning("%s", message)
+        self.planning.warn(message)
 
     def has_added(self, table: str, *columns: str) -> bool:
-        """Whether the revision at hand added all of these columns to the table."""
-        return all((table, column) in self.added for column in columns)
+        return self.planning.has_added(table, *columns)
 
     def is_created(self, name: str, schema: str | None) -> bool:
-        """Whether the revision at hand created the table, so that nobody uses it yet."""
-        return (schema, name) in self.created
+        return self.planning.is_created(name, schema)
 
 
 def _refuse_unknown(entry: Entry) -> None:
