@@ -257,7 +257,7 @@ class Migrator:
         begun = replace(entry, steps=(replace(entry.steps[0], kind=Kind.UNKNOWN),))
         with transaction(connection):
             self._record(begun, 0)
-        with unhurried(connection), watch(connection, entry.says, delay=1):
+        with unhurried(connection), watch(connection, entry.says, self.pace):
             result = as_written()
         with transaction(connection):
             self._record(begun, 1)
@@ -278,8 +278,8 @@ class Migrator:
     ) -> Any:
         connection = self.connection
 
-        def work() -> Any:
-            take_locks(connection, locks(), self.pace.lock_timeout)
+        def work(budget: float = self.pace.lock_timeout) -> Any:
+            take_locks(connection, locks(), budget)
             if table is not None and self.short_way and not self.is_created(*table):
                 self._lock_while_empty(*table)
             result = as_written()
@@ -287,9 +287,10 @@ class Migrator:
             return result
 
         if patient:
-            with unhurried(connection), watch(connection, entry.says, delay=1), transaction(connection):
+            with unhurried(connection), watch(connection, entry.says, self.pace), transaction(connection):
                 return work()
-        return brief(connection, self.pace, entry.says, work)
+        new = table is not None and self.is_created(*table)
+        return brief(connection, self.pace, entry.says, work, max_hold=not new)
 
     def _lock_while_empty(self, name: str, schema: str | None) -> None:
         """Lock a table that was found empty; raise where somebody has written to it since."""

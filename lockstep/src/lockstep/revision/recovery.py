@@ -142,9 +142,9 @@ def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step,
             record()
         return
 
-    def work() -> None:
+    def work(budget: float) -> None:
         if statements:
-            take_locks(connection, step.locks, migrator.pace.lock_timeout)
+            take_locks(connection, step.locks, budget)
         for statement in statements:
             execute(connection, statement)
         record()

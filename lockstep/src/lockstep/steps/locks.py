@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, set_lock_timeout, sqlstate, transaction
+from lockstep.steps.patience import InTheWayError, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,36 +45,61 @@ def take_locks(connection: Connection, locks: tuple[tuple[str, str], ...], patie
         set_lock_timeout(connection, max(until - time.monotonic(), 0.005))
 
 
-def brief(connection: Connection, pace: Pace, says: str, work: Callable[[], Any]) -> Any:
-    """Run ``work`` in a transaction of its own that waits for locks no longer than ``pace.lock_timeout``.
+def brief(
+    connection: Connection,
+    pace: Pace,
+    description: str,
+    work: Callable[[float], Any],
+    *,
+    max_hold: bool = True,
+) -> Any:
+    """Run ``work`` in a transaction of its own; it is given how long it may wait for locks, in seconds.
 
-    It is tried again, holding nothing in between, until it gets through or ``pace.give_up_after`` is over
-    (then LockstepError is raised). Who holds the locks is logged as soon as it has to try again.
+    That is ``pace.lock_timeout``; behind transactions that are older it does not queue at all (``patience``).
+    It is tried again, holding nothing in between, until it gets through or ``pace.give_up_after`` is over.
+    Who holds the locks is logged. A statement that holds its lock for longer than ``pace.max_hold`` is broken
+    off (``max_hold``: whether it is; not on tables that nobody else sees yet). Raises LockstepError for both.
     """
+    patience = Patience(pace, description)
     started = time.monotonic()
     attempt = 0
-    autovacuumed: set[str] = set()
     while True:
         try:
-            watching = (
-                watch(connection, says, pace.lock_timeout / 2, autovacuumed) if attempt else nullcontext()
-            )
+            watching = watch(connection, description, pace, patience) if attempt else nullcontext()
             with watching, transaction(connection):
+                limit = round((pace.max_hold + patience.budget) * 1000) if max_hold else 0
                 execute(connection, "SET LOCAL statement_timeout = 0")
-                if autovacuumed:
-                    _interrupt_autovacuum(connection, autovacuumed)
-                set_lock_timeout(connection, pace.lock_timeout)
-                return work()
+                if patience.vacuumed:
+                    _interrupt_autovacuum(connection, patience.vacuumed)
+                execute(connection, f"SET LOCAL statement_timeout = {limit}")
+                set_lock_timeout(connection, patience.budget)
+                with patience.looking(connection):
+                    return work(patience.budget)
+        except InTheWayError as error:
+            patience.tell(error.found)
         except DBAPIError as error:
+            if max_hold and is_broken_off(error):
+                raise LockstepError(
+                    f"{description}: it held a lock for more than {pace.max_hold} s and was broken off; "
+                    "nothing of this step stays. Let it take its time with `with lockstep.plain():`, or "
+                    "allow more with lockstep.Pace(max_hold=…)"
+                ) from error
             if sqlstate(error) not in RETRIED:
                 raise
-            waited = time.monotonic() - started
-            if pace.give_up_after is not None and waited > pace.give_up_after:
-                raise LockstepError(f"{says}: gave up after {waited:.1f} s: its locks are taken") from error
+            if attempt % 3 == 2:
+                patience.grow()
+        waited = time.monotonic() - started
+        if pace.give_up_after is not None and waited > pace.give_up_after:
+            raise LockstepError(f"{description}: gave up after {waited:.1f} s: its locks are taken")
         if attempt == 0:
-            log.info("%s: the locks are taken; trying again until they are free", says)
+            log.info("%s: the locks are taken; trying again until they are free", description)
         attempt += 1
         pause(attempt)
+
+
+def is_broken_off(error: DBAPIError) -> bool:
+    """Whether a statement ended by its statement_timeout (and was not cancelled by somebody)."""
+    return sqlstate(error) == "57014" and "statement timeout" in str(error.orig)
 
 
 def pause(attempt: int) -> None:
@@ -104,13 +130,14 @@ def _interrupt_autovacuum(connection: Connection, tables: set[str]) -> None:
 
 @contextmanager
 def watch(
-    connection: Connection, says: str, delay: float, autovacuumed: set[str] | None = None
+    connection: Connection, description: str, pace: Pace, patience: Patience | None = None
 ) -> Iterator[None]:
     """Log whom this connection waits for while the block runs, from a thread with a connection of its own.
 
-    It looks after ``delay`` seconds, then every second, and names each blocker once. Tables that an
-    autovacuum worker holds are added to ``autovacuumed``.
+    It looks after half of the lock timeout with ``patience``, else after a second, then every second, and
+    names each blocker once. Tables that an autovacuum worker holds are added to ``patience.vacuumed``.
     """
+    delay = 1.0 if patience is None else pace.lock_timeout / 2
     pid = catalog.scalar(connection, "SELECT pg_backend_pid()")
     dialect = connection.dialect
     arguments, keywords = dialect.create_connect_args(connection.engine.url)
@@ -128,12 +155,13 @@ def watch(
                 while True:
                     cursor.execute(_BLOCKERS, {"pid": pid})
                     for blocker, user, state, age, query, worker, tables in cursor.fetchall():
-                        if worker == "autovacuum worker" and autovacuumed is not None:
-                            autovacuumed.update(tables)
+                        if worker == "autovacuum worker" and patience is not None:
+                            patience.vacuumed.update(tables)
                         if blocker not in seen:
+                            shown = f": {query}" if pace.show_statements else ""
                             log.info(
-                                "%s: waiting for pid %s (%s, %s for %.1f s): %s",
-                                says, blocker, user, state, age, query,
+                                "%s: waiting for pid %s (%s, %s for %.1f s)%s",
+                                description, blocker, user, state, age, shown,
                             )  # fmt: skip
                         seen.add(blocker)
                     if stop.wait(1):

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lockstep.errors import LockstepError
+
 
 @dataclass(frozen=True)
 class Pace:
-    """How gently to go. Times in seconds."""
+    """How gently to go. Times in seconds. Raises LockstepError for times that make no sense together."""
 
     lock_timeout: float = 0.04
-    """The longest a step waits for its locks: whoever comes after it waits that long too."""
+    """The longest that a step usually waits for its locks: whoever comes after it waits that long too."""
+    max_lock_timeout: float = 0.25
+    """Where the transactions of a table overlap and last longer than ``lock_timeout``, it grows to this."""
+    max_hold: float = 1.0
+    """How long one statement may hold a lock that blocks others; then it is broken off and the step fails."""
     give_up_after: float | None = None
     """How long a step that doesn't get its locks is retried; None: until it gets them."""
     batch_time: float = 0.02
@@ -20,3 +26,20 @@ class Pace:
     connections: int = 2
     """How many connections fill a column whose type changes, or whose default is volatile. The further ones
     join once the fill has lasted half a second, where the engine opens new ones (NullPool)."""
+    show_statements: bool = False
+    """Whether other people's SQL is shown when it is said whom a step waits for."""
+
+    def __post_init__(self) -> None:
+        positive = ("lock_timeout", "max_lock_timeout", "max_hold", "batch_time", "max_replica_lag")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise LockstepError(
+                    f"Pace({name}={getattr(self, name)!r}): takes a number of seconds above 0"
+                )
+        if self.max_lock_timeout < self.lock_timeout:
+            raise LockstepError(
+                f"Pace: max_lock_timeout ({self.max_lock_timeout}) is the greatest that lock_timeout "
+                f"({self.lock_timeout}) may grow to, and cannot be less"
+            )
+        if self.connections < 1:
+            raise LockstepError(f"Pace(connections={self.connections!r}): takes 1 or more")

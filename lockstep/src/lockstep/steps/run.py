@@ -34,8 +34,8 @@ def run_step(
     run it. Where data break a constraint, rows at fault are logged before the error is raised.
     """
 
-    def work() -> None:
-        take_locks(connection, step.locks, pace.lock_timeout)
+    def work(budget: float = pace.lock_timeout) -> None:
+        take_locks(connection, step.locks, budget)
         for statement in step.sql:
             execute(connection, statement)
         record()
@@ -44,7 +44,7 @@ def run_step(
         if step.kind is Kind.BRIEF:
             brief(connection, pace, step.says, work)
             return
-        with unhurried(connection), watch(connection, step.says, delay=1):
+        with unhurried(connection), watch(connection, step.says, pace):
             if step.kind is Kind.LONG:
                 with transaction(connection):
                     work()
