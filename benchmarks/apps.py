@@ -11,7 +11,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from folkmoot import app as folkmoot
-from folkmoot.sessions import Claimant, alive
+from folkmoot.people.caller import Claimant, alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

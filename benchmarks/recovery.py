@@ -30,9 +30,9 @@ from psycopg import errors
 
 from benchmarks import http_load, wal
 from benchmarks.http_load import Request
-from folkmoot import revisions
-from folkmoot.recount import recount
-from folkmoot.sessions import Caller, Tokens
+from folkmoot.commands.recount import recount
+from folkmoot.people.caller import Caller, Tokens
+from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def served(url: str) -> Iterator[str]:
     process = subprocess.Popen(
         [
             str(_BIN / "granian"), "--interface", "asgi", "--factory", "--no-ws", "--workers", "2",
-            "--port", str(port), "--log-level", "warning", "folkmoot.cli:worker",
+            "--port", str(port), "--log-level", "warning", "folkmoot.commands.serve:worker",
         ],
         env={**os.environ, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"},
         cwd=_ROOT, start_new_session=True, stdout=sys.stderr,

@@ -30,9 +30,9 @@ from benchmarks import http_load as load
 from benchmarks.http_load import Request
 from benchmarks.report import Part
 from benchmarks.site import ABSENT, COMMON, CONNECTIONS, PASSWORD, RARE, WORKERS, Site, amounts
-from folkmoot import feeds, posts, votes
-from folkmoot.feeds import Sort
-from folkmoot.seed import Amounts
+from folkmoot.commands.made_up import Amounts
+from folkmoot.posts import list_queries, posts, votes
+from folkmoot.posts.list_queries import Sort
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def _statements(*, reader: bool) -> dict[str, str]:
         Sort.hot: ("'Infinity'", str(2**63 - 1), "NULL"),
     }
     found = {
-        sort.value: _with(feeds.list_query(sort, reader=reader, owner=False), *who, ":count", *key[sort])
+        sort.value: _with(
+            list_queries.list_query(sort, reader=reader, owner=False), *who, ":count", *key[sort]
+        )
         for sort in Sort
     }
     one = posts.ONE_FOR_CALLER if reader else posts.ONE

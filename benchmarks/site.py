@@ -21,10 +21,11 @@ import psycopg
 from alembic import command
 from rich.console import Console
 
-from folkmoot import revisions
-from folkmoot.passwords import HASHER
-from folkmoot.seed import Amounts, seed
-from folkmoot.sessions import Caller, Tokens
+from folkmoot.commands.made_up import Amounts
+from folkmoot.commands.seed import seed
+from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.passwords import HASHER
+from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

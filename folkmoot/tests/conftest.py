@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 
 from api import Api
-from folkmoot import revisions
+from folkmoot.postgres import revisions
 from testing.cluster import memory
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import phonenumbers
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from folkmoot.addresses import Email, PhoneNumber, normalised
+from folkmoot.people.email import Email, normalised
+from folkmoot.people.phone import PhoneNumber
 
 EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 PHONE_NUMBER: TypeAdapter[str] = TypeAdapter(PhoneNumber)

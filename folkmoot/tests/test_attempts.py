@@ -13,9 +13,15 @@ import pytest
 from argon2 import PasswordHasher
 
 from api import CHEAP, Api
-from folkmoot import hashing
-from folkmoot.attempts import ADDRESS_ATTACKED, CLIENT_LIMIT, PAIR_LIMIT, PAIR_LIMIT_UNDER_ATTACK, Attempts
-from folkmoot.passwords import WAITING_LIMIT, Passwords
+from folkmoot.people import hashing
+from folkmoot.people.limits import (
+    ADDRESS_ATTACKED,
+    CLIENT_LIMIT,
+    PAIR_LIMIT,
+    PAIR_LIMIT_UNDER_ATTACK,
+    Attempts,
+)
+from folkmoot.people.passwords import WAITING_LIMIT, Passwords
 
 if TYPE_CHECKING:
     from testing.cluster import Cluster

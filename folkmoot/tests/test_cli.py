@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api import Api
-from folkmoot import revisions
+from folkmoot.postgres import revisions
 from running import Service, run
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api import SECRET
-from folkmoot.contract import MAX_ID, Cursors, InvalidCursor
+from folkmoot.http.cursors import Cursors, InvalidCursor
+from folkmoot.http.parameters import MAX_ID
 from running import free_port
 
 if TYPE_CHECKING:

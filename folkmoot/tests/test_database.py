@@ -9,8 +9,11 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from folkmoot import database
-from folkmoot.database import Transaction  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.postgres.pool import (
+    Route,
+    Transaction,
+    open_pool,
+)
 from folkmoot.settings import load
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from testing.cluster import Cluster
 
-router = APIRouter(route_class=database.Route)
+router = APIRouter(route_class=Route)
 
 
 @router.post("/things")
@@ -56,7 +59,7 @@ def with_client(
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         settings = load(database_url=url, **given)
         async with (
-            await database.open_pool(settings) as app.state.pool,
+            await open_pool(settings) as app.state.pool,
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
         ):
             await use(client)
@@ -94,7 +97,7 @@ def test_a_commit_that_fails_is_no_success(cluster18: Cluster, things: str) -> N
 def test_nothing_is_prepared_where_the_statement_cache_is_off(cluster18: Cluster, things: str) -> None:
     async def main() -> None:
         settings = load(database_url=cluster18.url(things), database_statement_cache_size=0)
-        async with await database.open_pool(settings) as pool, pool.acquire() as connection:
+        async with await open_pool(settings) as pool, pool.acquire() as connection:
             await connection.fetch("SELECT id FROM things WHERE id = $1", 1)
             named = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")
             assert named == 0
@@ -105,7 +108,7 @@ def test_nothing_is_prepared_where_the_statement_cache_is_off(cluster18: Cluster
 def test_the_pool_understands_what_libpq_does(cluster18: Cluster, things: str) -> None:
     async def main() -> None:
         url = f"{cluster18.url(things)}&application_name=moot&connect_timeout=3&keepalives=1"
-        async with await database.open_pool(load(database_url=url)) as pool:
+        async with await open_pool(load(database_url=url)) as pool:
             found = await pool.fetchrow(
                 "SELECT current_database() AS name, current_setting('application_name') AS application"
             )

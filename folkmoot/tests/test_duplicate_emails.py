@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 
 from api import CHEAP, Api
-from folkmoot import revisions
+from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from folkmoot import embedded
+from folkmoot.postgres import sharing
+from folkmoot.postgres.server import Server, ServerError
 from folkmoot.settings import Settings, load
 from running import free_port
 
@@ -28,7 +29,7 @@ def settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def connect(settings: Settings) -> psycopg.Connection:
-    return psycopg.connect(**embedded.conninfo(settings), autocommit=True)  # type: ignore[arg-type]
+    return psycopg.connect(**sharing.conninfo(settings), autocommit=True)  # type: ignore[arg-type]
 
 
 def postmaster(settings: Settings) -> int:
@@ -37,24 +38,24 @@ def postmaster(settings: Settings) -> int:
 
 
 def test_users_share_one_server_and_the_last_one_stops_it(settings: Settings) -> None:
-    with embedded.running(settings):
+    with sharing.running(settings):
         first = postmaster(settings)
-        with embedded.running(settings):
+        with sharing.running(settings):
             assert postmaster(settings) == first
         connect(settings).close()
-    with pytest.raises(embedded.ServerError, match="no embedded PostgreSQL is running"):
-        embedded.conninfo(settings)
+    with pytest.raises(ServerError, match="no embedded PostgreSQL is running"):
+        sharing.conninfo(settings)
 
 
 def test_what_was_committed_survives_a_sigkill_of_everything(settings: Settings, folder: Path) -> None:
     # A process that commits, tells, and is killed together with its server: no shutdown, no checkpoint.
     program = f"""
 import os, signal, psycopg
-from folkmoot import embedded
+from folkmoot.postgres import sharing
 from folkmoot.settings import load
 settings = load(folkmoot_data_dir={str(settings.data_dir)!r})
-with embedded.running(settings):
-    with psycopg.connect(**embedded.conninfo(settings)) as connection:
+with sharing.running(settings):
+    with psycopg.connect(**sharing.conninfo(settings)) as connection:
         connection.execute("CREATE TABLE kept (n int)")
         connection.execute("INSERT INTO kept SELECT generate_series(1, 10000)")
     lock = settings.data_dir / "postgresql-18" / "data" / "postmaster.pid"
@@ -63,17 +64,17 @@ with embedded.running(settings):
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, check=False)
     assert done.returncode == -signal.SIGKILL
-    with embedded.running(settings), connect(settings) as connection:
+    with sharing.running(settings), connect(settings) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (10_000,)
 
 
 def test_a_server_whose_process_id_went_to_somebody_else_starts_again(settings: Settings) -> None:
     lock = settings.data_dir / "postgresql-18" / "data" / "postmaster.pid"
-    with embedded.running(settings):
+    with sharing.running(settings):
         lines = lock.read_text().splitlines()
     for leftover in (lock, lock.parents[1] / ".s.PGSQL.5432.lock"):
         leftover.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    with embedded.running(settings):
+    with sharing.running(settings):
         assert postmaster(settings) != os.getpid()
 
 
@@ -81,47 +82,47 @@ def test_a_half_made_cluster_is_made_anew(settings: Settings) -> None:
     unfinished = settings.data_dir / "postgresql-18" / "data.new"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
-    with embedded.running(settings):
+    with sharing.running(settings):
         connect(settings).close()
     assert not unfinished.exists()
 
 
 def test_a_server_that_died_is_started_again(settings: Settings) -> None:
-    with embedded.running(settings) as server:
-        assert embedded.revive(server, settings) is False
+    with sharing.running(settings) as server:
+        assert sharing.revive(server, settings) is False
         os.kill(postmaster(settings), signal.SIGKILL)
         while server.running_port() is not None:
             pass
-        assert embedded.revive(server, settings) is True
+        assert sharing.revive(server, settings) is True
         connect(settings).close()
 
 
 def test_a_server_that_dies_just_when_it_is_joined_is_started_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect_to = embedded.Server.connect
+    connect_to = Server.connect
 
-    def dies_first(server: embedded.Server, role: str) -> psycopg.Connection:
-        monkeypatch.setattr(embedded.Server, "connect", connect_to)
+    def dies_first(server: Server, role: str) -> psycopg.Connection:
+        monkeypatch.setattr(Server, "connect", connect_to)
         os.kill(postmaster(settings), signal.SIGKILL)
         return server.connect(role)
 
-    with embedded.running(settings):
+    with sharing.running(settings):
         killed = postmaster(settings)
-        monkeypatch.setattr(embedded.Server, "connect", dies_first)
-        with embedded.running(settings):
+        monkeypatch.setattr(Server, "connect", dies_first)
+        with sharing.running(settings):
             assert postmaster(settings) != killed
             connect(settings).close()
 
 
 def test_a_folder_with_a_long_and_odd_name_works(folder: Path) -> None:
     settings = load(folkmoot_data_dir=folder / 'it\'s "odd", $HOME {} %d' / ("long" * 25))
-    with embedded.running(settings), connect(settings) as connection:
+    with sharing.running(settings), connect(settings) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_the_data_is_closed_to_other_accounts(settings: Settings) -> None:
-    with embedded.running(settings):
+    with sharing.running(settings):
         server = settings.data_dir / "postgresql-18"
         assert server.stat().st_mode & 0o077 == 0
         assert (server / "data").stat().st_mode & 0o077 == 0
@@ -130,7 +131,7 @@ def test_the_data_is_closed_to_other_accounts(settings: Settings) -> None:
 def test_on_a_port_it_asks_for_the_password(settings: Settings) -> None:
     port = free_port()
     listening = load(folkmoot_embedded_port=port)
-    with embedded.running(listening):
+    with sharing.running(listening):
         password = (settings.data_dir / "password").read_text().strip()
         where = f"host=127.0.0.1 port={port} user=folkmoot dbname=folkmoot"
         with psycopg.connect(f"{where} password={password}") as connection:
@@ -138,12 +139,12 @@ def test_on_a_port_it_asks_for_the_password(settings: Settings) -> None:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(f"{where} password=wrong")
         # Who asks for no port shares it, who asks for another is told.
-        with embedded.running(settings):
+        with sharing.running(settings):
             connect(settings).close()
         other = load(folkmoot_embedded_port=free_port())
         with (
-            pytest.raises(embedded.ServerError, match=r"^FOLKMOOT_EMBEDDED_PORT: .* already running"),
-            embedded.running(other),
+            pytest.raises(ServerError, match=r"^FOLKMOOT_EMBEDDED_PORT: .* already running"),
+            sharing.running(other),
         ):
             pass
         assert postmaster(settings)
@@ -153,7 +154,7 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
     first = load(folkmoot_embedded_port=free_port(), folkmoot_data_dir=folder / "one")
     second = load(folkmoot_embedded_port=first.folkmoot_embedded_port, folkmoot_data_dir=folder / "another")
     taken = f"^FOLKMOOT_EMBEDDED_PORT: {first.folkmoot_embedded_port} is in use by another program$"
-    with embedded.running(first), pytest.raises(embedded.ServerError, match=taken), embedded.running(second):
+    with sharing.running(first), pytest.raises(ServerError, match=taken), sharing.running(second):
         pass
 
 
@@ -161,7 +162,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(folder: Path) -> None:
     (folder / "file").touch()
     settings = load(folkmoot_data_dir=folder / "file" / "data")
     with (
-        pytest.raises(embedded.ServerError, match=r"^FOLKMOOT_DATA_DIR: .* cannot be used: Not a directory$"),
-        embedded.running(settings),
+        pytest.raises(ServerError, match=r"^FOLKMOOT_DATA_DIR: .* cannot be used: Not a directory$"),
+        sharing.running(settings),
     ):
         pass

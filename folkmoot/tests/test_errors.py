@@ -8,15 +8,8 @@ import asyncpg
 import pytest
 
 from api import PASSWORD, Api
-from folkmoot.errors import (
-    KINDS,
-    SQLSTATES,
-    InternalError,
-    Unavailable,
-    from_exception,
-    from_sqlstate,
-    pointer,
-)
+from folkmoot.http.answering import SQLSTATES, from_exception, from_sqlstate, pointer
+from folkmoot.http.problems import KINDS, InternalError, Unavailable
 
 if TYPE_CHECKING:
     from testing.cluster import Cluster

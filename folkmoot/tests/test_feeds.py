@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from folkmoot import feeds
+from folkmoot.posts import list_queries, lists
 
 if TYPE_CHECKING:
     import httpx
@@ -152,7 +152,7 @@ def test_a_cursor_is_good_for_its_own_list_and_unaltered_only(api: Api) -> None:
 def test_a_cursor_holds_the_snapshot_of_a_busy_database(api: Api) -> None:
     fill(api, 3)
     cursor = api.application.state.cursors.write(
-        feeds.Feed(feeds.Sort.top, None, None).purpose,
+        lists.Feed(list_queries.Sort.top, None, None).purpose,
         0,
         99,
         "1000000:2000000:" + ",".join(map(str, range(1000000, 1000600))),
@@ -190,8 +190,8 @@ def test_search_finds_newest_first_what_web_search_syntax_asks_for(api: Api) -> 
 def test_search_finds_the_same_by_walking_and_by_the_index(
     api: Api, monkeypatch: pytest.MonkeyPatch, window: int, few: int
 ) -> None:
-    monkeypatch.setattr(feeds, "_WINDOW", window)
-    monkeypatch.setattr(feeds, "_FEW", few)
+    monkeypatch.setattr(lists, "_WINDOW", window)
+    monkeypatch.setattr(lists, "_FEW", few)
     ada = fill(api, 40)
     draft = write(api, ada, content="quartz", published=False)
     quartz = list(range(40, 0, -4))

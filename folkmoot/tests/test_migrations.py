@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 
 from api import Api
-from folkmoot import revisions
+from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from folkmoot.feeds import PostPage
-from folkmoot.posts import Post, PostRow
+from folkmoot.posts.lists import PostPage
+from folkmoot.posts.posts import Post, PostRow
 
 if TYPE_CHECKING:
     from api import Api, Person

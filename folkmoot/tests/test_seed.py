@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from folkmoot.cli import main
+from folkmoot.commands.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from api import PASSWORD, SECRET
-from folkmoot.sessions import Caller, Tokens
+from folkmoot.people.caller import Caller, Tokens
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot import database
+from folkmoot.postgres import database
 from folkmoot.settings import Settings, SettingsError, load, parse_uri, signing_key
 
 EXTERNAL = {

@@ -21,9 +21,9 @@ from alembic import command
 
 from api import SECRET
 from benchmarks import http_load
-from folkmoot import revisions
-from folkmoot.recount import recount
-from folkmoot.sessions import Caller, Tokens
+from folkmoot.commands.recount import recount
+from folkmoot.people.caller import Caller, Tokens
+from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from alembic import command
 
-from folkmoot import revisions
-from folkmoot.recount import Wrong, recount
+from folkmoot.commands.recount import Wrong, recount
+from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

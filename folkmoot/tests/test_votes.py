@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from folkmoot.recount import recount
+from folkmoot.commands.recount import recount
 
 if TYPE_CHECKING:
     from api import Api, Person

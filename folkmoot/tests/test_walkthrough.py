@@ -17,7 +17,7 @@ from typing import Self
 import httpx
 import pytest
 
-from folkmoot import embedded
+from folkmoot.postgres import sharing
 from folkmoot.settings import load
 from running import PROGRAM, environment, free_port
 from testing.cluster import memory
@@ -105,7 +105,7 @@ def rerun(text: str) -> str:
     # The commands share one server: starting and stopping it each time would take most of the test.
     settings = load(folkmoot_data_dir=folder / ".data")
     try:
-        with embedded.running(settings), Terminal(folder) as terminal:
+        with sharing.running(settings), Terminal(folder) as terminal:
 
             def again(block: re.Match[str]) -> str:
                 commands = [line[2:] for line in block[1].splitlines() if line.startswith("$ ")]

@@ -30,13 +30,13 @@ def test_the_wheel_carries_its_migrations_and_works_in_an_empty_folder(tmp_path:
         assert set(tracked) <= names
 
     done = subprocess.run(
-        [sys.executable, "-c", "import folkmoot.cli as c; print(c.__file__); c.main()", "migrate"],
+        [sys.executable, "-c", "import folkmoot.commands.main as c; print(c.__file__); c.main()", "migrate"],
         cwd=folder,
         env=environment(PYTHONPATH=str(tmp_path / "site")),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines() == [
-        str(tmp_path / "site" / "folkmoot" / "cli.py"),
+        str(tmp_path / "site" / "folkmoot" / "commands" / "main.py"),
         "The schema is at head.",
     ], done.stderr
     assert [path.name for path in folder.iterdir()] == [".data"]

@@ -21,9 +21,9 @@ from alembic import command
 
 from api import SECRET
 from benchmarks import http_load
-from folkmoot import revisions
-from folkmoot.recount import recount
-from folkmoot.sessions import Caller, Tokens
+from folkmoot.commands.recount import recount
+from folkmoot.people.caller import Caller, Tokens
+from folkmoot.postgres import revisions
 from running import free_port
 from test_migrations import Migrations, fill, fingerprint, migrations
 
@@ -58,7 +58,7 @@ def served(url: str) -> Iterator[str]:
     process = subprocess.Popen(
         [
             str(Path(sys.executable).with_name("granian")), "--interface", "asgi", "--factory", "--no-ws",
-            "--port", str(port), "folkmoot.cli:worker",
+            "--port", str(port), "folkmoot.commands.serve:worker",
         ],
         env={**os.environ, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error"},
         start_new_session=True,

@@ -6,19 +6,22 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from granian.utils.proxies import wrap_asgi_with_proxy_headers
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from folkmoot import accounts, contract, database, feeds, health, login, logs, posts, sessions, votes
-from folkmoot.contract import Cursors, answers
-from folkmoot.edge import Edge
-from folkmoot.errors import KINDS, TYPE_PATH, NotFound, on_http_exception, on_validation
-from folkmoot.passwords import Passwords
-from folkmoot.sessions import Tokens
+from folkmoot.http import errors, health, logs
+from folkmoot.http import openapi as contract
+from folkmoot.http.answering import on_http_exception, on_validation
+from folkmoot.http.cursors import Cursors
+from folkmoot.http.middleware import Edge
+from folkmoot.people import accounts, caller, export, sessions
+from folkmoot.people.caller import Tokens
+from folkmoot.people.passwords import Passwords
+from folkmoot.postgres import database, pool
+from folkmoot.posts import lists, posts, votes
 from folkmoot.settings import Settings, load, signing_key
 
 if TYPE_CHECKING:
@@ -35,29 +38,6 @@ slash. Every answer carries an `X-Request-ID`, which the log has too.
 """
 
 
-class Kind(BaseModel):
-    """A kind of problem, explained."""
-
-    type: str
-    title: str
-    status: int
-    explanation: str
-
-
-errors_router = APIRouter(tags=["errors"])
-
-
-@errors_router.get(TYPE_PATH + "{kind}", response_model=Kind, responses=answers(NotFound))
-async def explain(kind: str) -> Any:
-    """Explain a kind of problem: what the `type` of an error points to."""
-    found = KINDS.get(kind)
-    if found is None:
-        raise NotFound("There is no such kind of problem.")
-    return Kind(
-        type=TYPE_PATH + kind, title=found.title, status=found.status, explanation=found.explanation()
-    )
-
-
 def create_app(settings: Settings | None = None, hasher: PasswordHasher | None = None) -> FastAPI:
     """The ASGI application; without settings, those of the environment; `hasher` is for tests in a hurry.
 
@@ -69,8 +49,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with database.server(settings):
-            async with await database.open_pool(settings) as pool:
-                app.state.pool = pool
+            async with await pool.open_pool(settings) as app.state.pool:
                 app.state.passwords = passwords = Passwords(hasher)
                 yield
                 passwords.close()
@@ -88,14 +67,14 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes))
     app.state.cursors = Cursors(secret)
     for router in (
-        feeds.router,
+        lists.router,
         posts.router,
         votes.router,
         accounts.router,
-        login.router,
+        export.router,
         sessions.router,
         health.router,
-        errors_router,
+        errors.router,
     ):
         # The routes themselves: an included router would be matched twice on every request.
         app.router.routes.extend(router.routes)
@@ -115,7 +94,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = contract.openapi(
-                app, optional_logins=(sessions.reader, sessions.reading_claimant)
+                app, optional_logins=(caller.reader, caller.reading_claimant)
             )
         return app.openapi_schema
 

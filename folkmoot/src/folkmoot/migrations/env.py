@@ -5,7 +5,7 @@ from logging.config import fileConfig
 from alembic import context
 
 import lockstep
-from folkmoot import database, models
+from folkmoot.postgres import database, models
 from folkmoot.settings import load
 
 if context.config.config_file_name:

@@ -1,0 +1,1 @@
+"""The ``folkmoot`` command: a file each."""

@@ -1,0 +1,123 @@
+"""Serve the API with workers; the embedded database is kept alive beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from granian import Granian
+from granian.constants import Interfaces
+
+from folkmoot.app import create_app
+from folkmoot.commands.migrate import upgrade
+from folkmoot.commands.schema import check_schema
+from folkmoot.postgres import database, sharing
+from folkmoot.postgres.server import Server, ServerError
+from folkmoot.settings import Settings, SettingsError, load, signing_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import FastAPI
+
+_STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
+def command(
+    *,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Migrate another than the embedded database, too.")
+    ] = False,
+) -> None:
+    """Serve the API; the embedded database is started and migrated first."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # until the server takes over
+    with database.explained():
+        settings = load()
+        signing_key(settings)
+        _check_port(settings)
+        with database.server(settings) as server:
+            if migrate or settings.embedded:
+                upgrade(settings, "head")
+            check_schema(settings)
+            if isinstance(server, Server):
+                threading.Thread(target=_keep_alive, args=(server, settings), daemon=True).start()
+                if settings.folkmoot_embedded_port:
+                    typer.echo(
+                        f"PostgreSQL: 127.0.0.1:{server.port}, user {sharing.ROLE}, "
+                        f"database {sharing.DATABASE}, password in {settings.data_dir / 'password'}"
+                    )
+            _serve(settings)
+
+
+def _check_port(settings: Settings) -> None:
+    """Say in one line that the address cannot be had; the server's own words are a traceback."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"HOST, PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from None
+
+
+def _serve(settings: Settings) -> None:
+    os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOPS))
+    server = Granian(
+        "folkmoot.commands.serve:worker",
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        interface=Interfaces.ASGI,
+        factory=True,
+        websockets=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=10,
+        log_level=settings.log_level,  # type: ignore[arg-type]
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.on_startup(lambda: typer.echo(f"Folkmoot listens on http://{host}:{settings.port} (API: /docs)"))
+    server.serve()
+
+
+def worker() -> FastAPI:
+    """The application of one worker process.
+
+    Granian loses a signal that comes before a worker serves, and then waits for that worker: such a signal
+    is held back until it serves.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    app = create_app()
+    lifespan = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def then_listen(app: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(app) as state:
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
+            yield state
+
+    app.router.lifespan_context = then_listen
+    return app
+
+
+def _keep_alive(server: Server, settings: Settings) -> None:
+    """Start the embedded server again should it be killed."""
+    while True:
+        threading.Event().wait(0.5)
+        try:
+            if sharing.revive(server, settings):
+                typer.echo("PostgreSQL had stopped and was started again", err=True)
+        except ServerError as error:
+            typer.echo(str(error), err=True)

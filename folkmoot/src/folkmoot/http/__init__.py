@@ -1,0 +1,1 @@
+"""What all routes keep to: HTTP's conventions, and no feature."""

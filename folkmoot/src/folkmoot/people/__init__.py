@@ -1,0 +1,1 @@
+"""Who takes part: accounts, sessions, and limits on what each may ask."""

@@ -1,0 +1,54 @@
+"""Which database: the one of the settings, the embedded one by default; its address, for each driver."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+from psycopg import OperationalError
+from sqlalchemy import URL
+
+from folkmoot.postgres import sharing
+from folkmoot.postgres.server import ServerError
+from folkmoot.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from folkmoot.settings import Settings
+
+
+def server(settings: Settings) -> AbstractContextManager[object]:
+    """Keep the embedded server running for the length of the block; nothing to do for another database."""
+    return sharing.running(settings) if settings.embedded else nullcontext()
+
+
+def conninfo(settings: Settings) -> dict[str, str]:
+    """The database's libpq parameters; they hold the password."""
+    return sharing.conninfo(settings) if settings.embedded else settings.external_conninfo()
+
+
+def sqlalchemy_url(settings: Settings) -> URL:
+    """The database's URL for SQLAlchemy over psycopg; its ``repr`` hides the password."""
+    rest = conninfo(settings)
+    user, password, name = (rest.pop(key, None) for key in ("user", "password", "dbname"))
+    return URL.create("postgresql+psycopg", username=user, password=password, database=name, query=rest)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what keeps a command from its database into a line on standard error and exit status 2."""
+    try:
+        yield
+    except (SettingsError, ServerError) as error:
+        message = str(error)
+    except (OperationalError, sqlalchemy.exc.OperationalError) as error:
+        reason = str(error.orig if isinstance(error, sqlalchemy.exc.OperationalError) else error)
+        message = f"The database cannot be reached: {' '.join(reason.split())}"
+    else:
+        return
+    print(message, file=sys.stderr)  # noqa: T201
+    raise SystemExit(2)

@@ -1,0 +1,107 @@
+"""The connection pool, and the one place that opens and commits a transaction."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from urllib.parse import urlencode
+
+import asyncpg
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from folkmoot.postgres.database import conninfo
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from folkmoot.settings import Settings
+
+Pool: TypeAlias = asyncpg.Pool
+Connection: TypeAlias = asyncpg.Connection
+
+#: libpq parameters that asyncpg understands under their own names.
+_ASYNCPG_KNOWS = frozenset({
+    "host", "port", "dbname", "user", "password", "passfile", "service", "target_session_attrs",
+    "krbsrvname", "gsslib", "sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert",
+    "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "application_name", "options",
+})  # fmt: skip
+
+
+async def open_pool(settings: Settings) -> Pool:
+    """A pool that connects when it is first asked to, so that it opens while the database is away."""
+    found = conninfo(settings)
+    if "hostaddr" in found:
+        found["host"] = found["hostaddr"]
+    known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}
+    return await asyncpg.create_pool(
+        f"postgresql://?{urlencode(known)}",
+        min_size=0,
+        max_size=settings.database_pool_size,
+        timeout=float(found.get("connect_timeout") or 0) or 10.0,
+        statement_cache_size=settings.database_statement_cache_size,
+        # A prepared statement is planned once. By default PostgreSQL plans it at every execution where it
+        # takes the parameters to matter, which costs more than these statements themselves (docs/decisions).
+        server_settings={"plan_cache_mode": "force_generic_plan"}
+        if settings.database_statement_cache_size
+        else {},
+        reset=_nothing_to_reset,
+    )
+
+
+async def _nothing_to_reset(connection: Connection) -> None:
+    """Requests change no session state, so a connection goes back without a round trip."""
+
+
+@asynccontextmanager
+async def transaction(
+    pool: Pool,
+) -> AsyncIterator[Connection]:
+    """One transaction: committed at the end of the block, rolled back by an exception."""
+    async with pool.acquire() as connection, connection.transaction():
+        yield connection
+
+
+async def _request_transaction(request: Request) -> AsyncIterator[Connection]:
+    async with transaction(request.app.state.pool) as connection:
+        yield connection
+
+
+#: A route's connection, in a transaction that is committed before the response is sent: with FastAPI's
+#: default scope a failing commit would come after the status.
+Transaction = Annotated[Connection, Depends(_request_transaction, scope="function")]
+
+#: What leaves nothing done and is gone at the second attempt.
+_RETRIED = (
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+)
+
+
+class Route(APIRoute):
+    """A route that is run a second time when a schema change made its prepared statements stale.
+
+    PostgreSQL then refuses the statement ("cached plan must not change result type", SQLSTATE 0A000) and
+    nothing has been done. asyncpg drops the statements of the whole pool, and a new transaction succeeds. The
+    same goes for a deadlock, such as of deleting an account whose posts another deletion takes votes from.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_again(request: Request) -> Response:
+            outer = request.scope["fastapi_function_astack"]
+            try:
+                # A stack of its own, so that the transaction ends here: before the second run, or
+                # before the response.
+                async with AsyncExitStack() as stack:
+                    request.scope["fastapi_function_astack"] = stack
+                    return await handle(request)
+            except _RETRIED:
+                request.scope["fastapi_function_astack"] = outer
+                return await handle(request)
+
+        return handle_again

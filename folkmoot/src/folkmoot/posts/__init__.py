@@ -1,0 +1,1 @@
+"""What people write: posts, votes, and lists of posts."""
