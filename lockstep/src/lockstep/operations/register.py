@@ -23,9 +23,9 @@ from lockstep.operations.backfill import BackfillOp, fill_of, in_one_update, pla
 from lockstep.operations.rendered_sql import sql_of
 from lockstep.operations.undo import undo_of
 from lockstep.postgres import catalog
+from lockstep.postgres.statements import classify
 from lockstep.revision.migrator import Migrator
 from lockstep.scopes import is_plain
-from lockstep.steps.locks import is_dml
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
@@ -341,7 +341,9 @@ def _execute(
     _previous: Implementation,
     name: str,
 ) -> Any:
-    return migrator.perform(name, lambda: None, as_written, patient=is_dml(str(operation.sqltext)))
+    return migrator.perform(
+        name, lambda: None, as_written, patient=classify(str(operation.sqltext)).only_rows
+    )
 
 
 def _backfill(

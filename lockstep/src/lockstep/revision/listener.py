@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from lockstep.postgres import catalog
+from lockstep.postgres.statements import classify
 from lockstep.revision.journal import Journal
 from lockstep.scopes import is_plain
-from lockstep.steps.locks import is_dml
 from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Listener:
                 return answer, [()] if many else ()
             if not in_autocommit(connection):
                 # In a savepoint the revision may take a lock not had for another error, and go on without.
-                patient = is_dml(statement) or connection.in_nested_transaction()
+                patient = classify(statement).only_rows or connection.in_nested_transaction()
                 limit = 0 if patient else round(self._lock_timeout * 1000)
                 # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
                 with closing(connection.connection.cursor()) as another:

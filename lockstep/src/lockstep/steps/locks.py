@@ -108,15 +108,6 @@ def pause(attempt: int) -> None:
     time.sleep(min(0.05 * 2 ** min(attempt, 5), 1.0) * random.uniform(0.5, 1.5))  # noqa: S311
 
 
-def is_dml(statement: str) -> bool:
-    """Whether a statement only reads or writes rows: waiting for its locks makes nobody else wait."""
-    text = statement.lstrip().lstrip("(").lstrip()
-    while text.startswith(("--", "/*")):
-        text = (text.partition("\n")[2] if text.startswith("--") else text.partition("*/")[2]).lstrip()
-    word = text.split(None, 1)[0].upper().rstrip(";") if text else ""
-    return word in {"INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "WITH", "VALUES", "COPY", "TABLE"}
-
-
 def _interrupt_autovacuum(connection: Connection, tables: set[str]) -> None:
     """Make an autovacuum worker let go of the tables.
 
