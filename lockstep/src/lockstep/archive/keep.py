@@ -118,6 +118,7 @@ def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) ->
                 *(f"ALTER TABLE {table.sql} ENABLE ALWAYS TRIGGER {trigger}" for trigger in triggers),
             ),
             locks=locks,
+            undo=(),
         ),
         *(
             Step(
@@ -128,6 +129,7 @@ def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) ->
                     f"INSERT INTO {kept} SELECT {selected} FROM {leaf.sql} AS source WHERE {{inside}} "
                     "FOR KEY SHARE ON CONFLICT DO NOTHING",
                 ),
+                undo=(),
             )
             for leaf in (catalog.leaves(connection, table) if table.kind == "p" else [table])
         ),

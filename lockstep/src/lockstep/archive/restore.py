@@ -8,7 +8,7 @@ from lockstep.archive import registry as archive
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
-from lockstep.postgres.triggers import must_be_quiet
+from lockstep.postgres.triggers import must_suppress_triggers
 from lockstep.steps.step import Copy, Kind, Step
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def give_back_column(
         Step(
             f"{table}: give back column {name}, kept at {kept.kept_at}",
             kind=Kind.COPY,
-            copy=Copy(kept.sql, statement, quiet=_quiet(migrator, table), into=table.sql),
+            copy=Copy(
+                kept.sql, statement, without_triggers=_suppresses_triggers(migrator, table), into=table.sql
+            ),
+            undo=(),
         ),
         Step(
             f"{table}: column {name} is given back",
@@ -67,9 +70,9 @@ def give_back_column(
     ]
 
 
-def _quiet(migrator: Migrator, table: Table) -> bool:
+def _suppresses_triggers(migrator: Migrator, table: Table) -> bool:
     try:
-        return must_be_quiet(migrator.connection, table, "giving back a column")
+        return must_suppress_triggers(migrator.connection, table, "giving back a column")
     except LockstepError as error:
         migrator.warn(f"{error}. They fire.")
         return False
@@ -122,6 +125,7 @@ def give_back_table(migrator: Migrator, table: Table) -> list[Step]:
             f"{table}: give back its rows, kept at {kept.kept_at}",
             kind=Kind.COPY,
             copy=Copy(kept.sql, statement, until_still=True, into=table.sql),
+            undo=(),
         ),
         Step(f"{table}: its rows are given back", sql=(f"DO {literal(settle).strip()}",), undo=None),
     ]

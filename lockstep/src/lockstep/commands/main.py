@@ -76,7 +76,7 @@ def show_status(*, config: ConfigFile = "alembic.ini", as_json: AsJson = False) 
         for entry in one.underway.entries if one.underway else ():
             typer.echo(f"  {entry.says}: {entry.done} of {len(entry.steps)} steps")
             for number, step in enumerate(entry.steps):
-                typer.echo(f"    {'done' if number < entry.done else 'open'}  {step.says}")
+                typer.echo(f"    {'done' if number < entry.done else 'open'}  {step.description}")
     if one.underway:
         raise typer.Exit(3)
 

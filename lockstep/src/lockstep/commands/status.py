@@ -44,7 +44,7 @@ class Status:
                     {
                         "operation": entry.says,
                         "done": entry.done,
-                        "steps": [step.says for step in entry.steps],
+                        "steps": [step.description for step in entry.steps],
                     }
                     for entry in underway.entries
                 ],

@@ -18,7 +18,7 @@ from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.rehearsal import Copy, rehearsal
 from lockstep.postgres.session import execute
-from lockstep.postgres.triggers import must_be_quiet
+from lockstep.postgres.triggers import must_suppress_triggers
 from lockstep.steps.step import Fill, Kind, Step
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
             f"{table}: statistics of the new {column}",
             sql=(f"ANALYZE {table.sql} ({quote(shadow)})",),
             kind=Kind.LONG,
+            undo=(),
         )
     )
     if old.not_null:
@@ -201,10 +202,11 @@ def _shadow_steps(
                 table.sql,
                 f"{shadow} = {f'({using})' if using else quote(old.name)}",
                 missing,
-                quiet=must_be_quiet(connection, table, f"filling the new {old.name}"),
+                without_triggers=must_suppress_triggers(connection, table, f"filling the new {old.name}"),
                 columns=(became.name,),
-                own=True,
+                parallel=True,
             ),
+            undo=(),
         ),
     ]
 

@@ -17,7 +17,7 @@ from lockstep.operations.undo import undo_alter
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
 from lockstep.postgres.rehearsal import Copy, rehearsal
-from lockstep.postgres.triggers import must_be_quiet
+from lockstep.postgres.triggers import must_suppress_triggers
 from lockstep.steps.step import Fill, Kind, Step
 
 if TYPE_CHECKING:
@@ -121,10 +121,11 @@ def _filled_afterwards(
                 table.sql,
                 f"{name} = DEFAULT",
                 f"{name} IS NULL",
-                quiet=must_be_quiet(connection, table, f"filling the new {became.name}"),
+                without_triggers=must_suppress_triggers(connection, table, f"filling the new {became.name}"),
                 columns=(became.name,),
-                own=True,
+                parallel=True,
             ),
+            undo=(),
         ),
     ]
     if became.not_null:

@@ -30,6 +30,7 @@ def validate(table_sql: str, says: str, name: str, offenders: str | None) -> Ste
         sql=(f"ALTER TABLE {table_sql} VALIDATE CONSTRAINT {quote(name)}",),
         kind=Kind.LONG,
         offenders=offenders,
+        undo=(),
     )
 
 
@@ -186,8 +187,8 @@ def offline(migrator: Migrator, constraint: Any) -> list[Step] | None:
     add = migrator.compile(AddConstraint(constraint, isolate_from_table=True))
     check = f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
     return [
-        Step(f"{table}: add {name}, not valid yet", sql=(add,)),
-        Step(f"{table}: validate {name}", sql=(check,), kind=Kind.LONG),
+        Step(f"{table}: add {name}, not valid yet", sql=(add,), undo=()),
+        Step(f"{table}: validate {name}", sql=(check,), kind=Kind.LONG, undo=()),
     ]
 
 

@@ -69,7 +69,7 @@ def create_index(migrator: Migrator, table: Table | None, operation: ops.CreateI
     name = migrator.name_of(index)
     if migrator.offline:
         sql = migrator.compile(CreateIndex(index, if_not_exists=bool(operation.if_not_exists)))
-        return [Step(f"build index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE)]
+        return [Step(f"build index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE, undo=())]
     if table is None:
         return None
     valid = index_is_valid(table.schema, name)
@@ -123,7 +123,7 @@ def _on_partitions(migrator: Migrator, table: Table, name: str, index: Any) -> l
         child = catalog.default_name(connection, leaf, columns, "idx")
         create = f"CREATE {unique}INDEX CONCURRENTLY {quote(child)} ON {leaf.sql}{tail}"
         attach = f"ALTER INDEX {qualified} ATTACH PARTITION {quote(leaf.schema)}.{quote(child)}"
-        steps += [build(leaf, child, create), Step(f"{leaf}: attach index {child}", sql=(attach,))]
+        steps += [build(leaf, child, create), Step(f"{leaf}: attach index {child}", sql=(attach,), undo=())]
     return steps
 
 
@@ -134,7 +134,7 @@ def drop_index(migrator: Migrator, operation: ops.DropIndexOp) -> list[Step] | N
         schema = f"{quote(operation.schema)}." if operation.schema else ""
         exists = "IF EXISTS " if operation.if_exists else ""
         sql = f"DROP INDEX CONCURRENTLY {exists}{schema}{quote(name)}"
-        return [Step(f"drop index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE)]
+        return [Step(f"drop index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE, undo=())]
     connection = migrator.connection
     qualified = f"{quote(operation.schema)}.{quote(name)}" if operation.schema else quote(name)
     found = catalog.rows(

@@ -137,7 +137,7 @@ def _give_back(migrator: Migrator, operation: ops.CreateTableOp) -> None:
     def sequences() -> Sequence[Step]:
         table = found()
         sql = giving_back.continue_sequences(migrator, table.schema, table.name) if table else []
-        return [Step(f"{table}: its sequences go on", sql=tuple(sql))] if sql else []
+        return [Step(f"{table}: its sequences go on", sql=tuple(sql), undo=())] if sql else []
 
     def rows() -> Sequence[Step]:
         table = found()
@@ -358,7 +358,7 @@ def _backfill(
     def steps() -> Sequence[Step]:
         if migrator.offline:
             fill = fill_of(migrator.context, operation, plain_name(operation))
-            return [Step(name, kind=Kind.FILL, fill=fill)]
+            return [Step(name, kind=Kind.FILL, fill=fill, undo=())]
         table = catalog.find_table(migrator.connection, operation.table_name, operation.schema)
         if table is None:
             raise LockstepError(f"op.backfill: there is no table {operation.table_name}")

@@ -53,7 +53,9 @@ def not_null(connection: Connection, table: Table, old: Column, shadow: str, pla
         ]
     plan.before += [
         Step(
-            f"{table}: the shadow of {old.name} is not null for new rows", (f"ALTER TABLE {table.sql} {add}",)
+            f"{table}: the shadow of {old.name} is not null for new rows",
+            (f"ALTER TABLE {table.sql} {add}",),
+            undo=(),
         ),
         validate(table.sql, str(table), name, None),
     ]
@@ -122,7 +124,7 @@ def check(connection: Connection, table: Table, name: str, definition: str, plan
     temporary = catalog.clip(f"lockstep_{name}")
     plain = definition.removesuffix(" NOT VALID")
     add = f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(temporary)} {plain} NOT VALID"
-    plan.before.append(Step(f"{table}: check {name} on the new type", (add,)))
+    plan.before.append(Step(f"{table}: check {name} on the new type", (add,), undo=()))
     if valid:
         plan.before.append(validate(table.sql, str(table), temporary, None))
     plan.attach.append(f"ALTER TABLE {table.sql} RENAME CONSTRAINT {quote(temporary)} TO {quote(name)}")

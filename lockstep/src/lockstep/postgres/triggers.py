@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
 
 
-def must_be_quiet(connection: Connection, table: Table, doing: str) -> bool:
+def must_suppress_triggers(connection: Connection, table: Table, doing: str) -> bool:
     """Whether an UPDATE by Lockstep must keep the table's own triggers from firing, as plain Alembic would
     not have fired them; raise LockstepError where this role may not.
 

@@ -161,7 +161,7 @@ class Migrator:
     def _write_journal(self, step: Step) -> None:
         self._segments += 1
         self._position += 1
-        self._record(Entry(f"statements #{self._segments}", self._position, step.says, (step,), 0), 1)
+        self._record(Entry(f"statements #{self._segments}", self._position, step.description, (step,), 0), 1)
 
     def _continue(self, underway: Underway, step: RevisionStep) -> None:
         direction = _direction(step)
@@ -310,11 +310,11 @@ class Migrator:
             with transaction(self.connection):
                 self._record(entry, 0)
         if entry.steps:
-            log.info("%s", entry.steps[0].says if len(entry.steps) == 1 else entry.says)
+            log.info("%s", entry.steps[0].description if len(entry.steps) == 1 else entry.says)
         for number, step in enumerate(entry.steps):
             if number < entry.done:
                 continue
-            log.debug("%s", step.says)
+            log.debug("%s", step.description)
             run_step(
                 self.connection,
                 self.pace,
@@ -357,7 +357,7 @@ class Migrator:
             return as_written()
         output = self.context.impl
         for step in steps:
-            output.static_output(f"-- {step.says}")
+            output.static_output(f"-- {step.description}")
             statements = step.sql
             if step.fill:
                 where = f" WHERE {step.fill.predicate}" if step.fill.predicate else ""

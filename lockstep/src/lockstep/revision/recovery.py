@@ -149,4 +149,4 @@ def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step,
             execute(connection, statement)
         record()
 
-    brief(connection, migrator.pace, f"taking back: {step.says}", work)
+    brief(connection, migrator.pace, f"taking back: {step.description}", work)

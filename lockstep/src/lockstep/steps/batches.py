@@ -45,7 +45,7 @@ def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
     """
     todo = step.fill
     if todo is None:
-        raise LockstepError(f"{step.says}: nothing to fill")
+        raise LockstepError(f"{step.description}: nothing to fill")
     for member in _members(connection, todo.table):
         _until_none_matches(connection, pace, replace(todo, table=member), name)
 
@@ -106,7 +106,7 @@ def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, *, firs
     turns = _TURNS if first and _may_stay(connection, todo) else 1
     walk(
         connection, pace, todo.table, name, batch,
-        turns=turns, connections=pace.connections if todo.own else 1,
+        turns=turns, connections=pace.connections if todo.parallel else 1,
     )  # fmt: skip
     return skipped
 
@@ -138,14 +138,14 @@ def copy(connection: Connection, pace: Pace, step: Step, name: str) -> None:
     """
     todo = step.copy
     if todo is None:
-        raise LockstepError(f"{step.says}: nothing to copy")
+        raise LockstepError(f"{step.description}: nothing to copy")
 
     def batch(connection: Connection, pages: Pages) -> int:
         statement = todo.statement.replace("{inside}", pages.inside("source."))
         attempt = 0
         while True:
             try:
-                with short_transaction(connection, pace, pages, quiet=todo.quiet):
+                with short_transaction(connection, pace, pages, without_triggers=todo.without_triggers):
                     return int(execute(connection, statement).rowcount)
             except DBAPIError as error:
                 if sqlstate(error) not in {*RETRIED, "23503"} or attempt == _MOST_TRIES:
@@ -178,7 +178,7 @@ def _update(
 ) -> int:
     """Change the rows of a batch; return how many. Raise where one of them still matches."""
     statement = f"UPDATE {todo.table} SET {todo.assignments} WHERE {where}"
-    with short_transaction(connection, pace, pages, quiet=todo.quiet):
+    with short_transaction(connection, pace, pages, without_triggers=todo.without_triggers):
         if not checked:
             return int(execute(connection, statement).rowcount)
         places = [row[0] for row in execute(connection, f"{statement} RETURNING ctid::text")]

@@ -65,11 +65,11 @@ class Pages:
 
 @contextmanager
 def short_transaction(
-    connection: Connection, pace: Pace, pages: Pages, *, quiet: bool = False
+    connection: Connection, pace: Pace, pages: Pages, *, without_triggers: bool = False
 ) -> Iterator[None]:
     """The transaction of a batch: it waits for no standby, and takes only so long, locks included.
 
-    ``quiet``: without firing triggers. A batch of one page may take its time.
+    ``without_triggers``: without firing triggers. A batch of one page may take its time.
     """
     values = {
         # What it wrote to the WAL is not left to the next one who commits.
@@ -79,7 +79,7 @@ def short_transaction(
         "lock_timeout": f"{round(pace.lock_timeout * 1000)}ms",
         "statement_timeout": f"{_limit(pace, pages) * 1000:.0f}ms",
     }
-    if quiet:
+    if without_triggers:
         values["session_replication_role"] = "replica"
     with transaction(connection):
         execute(

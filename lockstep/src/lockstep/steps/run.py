@@ -42,9 +42,9 @@ def run_step(
 
     try:
         if step.kind is Kind.BRIEF:
-            brief(connection, pace, step.says, work)
+            brief(connection, pace, step.description, work)
             return
-        with unhurried(connection), watch(connection, step.says, pace):
+        with unhurried(connection), watch(connection, step.description, pace):
             if step.kind is Kind.LONG:
                 with transaction(connection):
                     work()
@@ -77,7 +77,7 @@ def _outside(connection: Connection, step: Step, *, again: bool) -> None:
                 execute(connection, statement)
         raise
     if step.present and not catalog.scalar(connection, step.present):
-        raise LockstepError(f"{step.says}: the catalog does not show it as done")
+        raise LockstepError(f"{step.description}: the catalog does not show it as done")
 
 
 def _explain(connection: Connection, step: Step, error: DBAPIError) -> None:
@@ -86,4 +86,4 @@ def _explain(connection: Connection, step: Step, error: DBAPIError) -> None:
         return
     with suppress(DBAPIError):
         for row in catalog.rows(connection, f"{step.offenders} LIMIT 5"):
-            log.error("%s: this row is in the way: %s", step.says, row[0])
+            log.error("%s: this row is in the way: %s", step.description, row[0])

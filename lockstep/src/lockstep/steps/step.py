@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,10 @@ class Kind(StrEnum):
     """A statement of the revision's that runs outside of transactions and that no catalog tells about."""
 
 
+#: What fields were called in ledgers that an earlier version wrote.
+_OLD_NAMES = {"says": "description", "quiet": "without_triggers", "own": "parallel"}
+
+
 @dataclass(frozen=True)
 class Fill:
     """Rows to change in batches: ``UPDATE table SET assignments WHERE predicate``."""
@@ -31,12 +35,12 @@ class Fill:
     table: str
     assignments: str
     predicate: str
-    quiet: bool = False
+    without_triggers: bool = False
     """Without firing the table's own triggers: what is filled is Lockstep's own column."""
     columns: tuple[str, ...] = ()
     """The columns that are set, unquoted; where no index has them, rows can stay on their pages."""
-    own: bool = False
-    """Whether this is no statement of the revision's, so that several connections may share it."""
+    parallel: bool = False
+    """Whether several connections may share it; not where it is the revision's own statement."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Copy:
     table: str
     statement: str
     until_still: bool = False
-    quiet: bool = False
+    without_triggers: bool = False
     """Without firing triggers: what is given back was there before."""
     into: str = ""
     """The table that is written to."""
@@ -62,18 +66,19 @@ class Step:
 
     ``locks`` are taken first, in order, each as (qualified table, lock mode). ``present`` is a query that is
     true when an OUTSIDE step has been done already, ``leftover`` what removes one that was interrupted.
-    ``undo`` takes the step back (None: it cannot be taken back); ``undo_present`` is a query that is true
+    ``undo`` takes the step back: () where what an earlier step's undo does is enough, None where it cannot be
+    taken back; whoever writes a step says which. ``undo_present`` is a query that is true
     when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail. ``journal``
     is what the revision's own code sent.
     """
 
-    says: str
+    description: str
     sql: tuple[str, ...] = ()
     kind: Kind = Kind.BRIEF
     locks: tuple[tuple[str, str], ...] = ()
     present: str | None = None
     leftover: tuple[str, ...] = ()
-    undo: tuple[str, ...] | None = ()
+    undo: tuple[str, ...] | None = field(kw_only=True)
     offenders: str | None = None
     fill: Fill | None = None
     copy: Copy | None = None
@@ -85,14 +90,15 @@ class Step:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Step:
-        known = dict(data)
+        known = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
         for name in ("sql", "leftover", "journal"):
             known[name] = tuple(known.get(name, ()))
         known["locks"] = tuple((table, mode) for table, mode in known.get("locks", ()))
         known["undo"] = None if known.get("undo") is None else tuple(known["undo"])
         known["kind"] = Kind(known.get("kind", Kind.BRIEF))
         if known.get("fill"):
-            known["fill"] = Fill(**known["fill"] | {"columns": tuple(known["fill"].get("columns", ()))})
+            fill = {_OLD_NAMES.get(name, name): value for name, value in known["fill"].items()}
+            known["fill"] = Fill(**fill | {"columns": tuple(fill.get("columns", ()))})
         if known.get("copy"):
-            known["copy"] = Copy(**known["copy"])
+            known["copy"] = Copy(**{_OLD_NAMES.get(name, name): v for name, v in known["copy"].items()})
         return cls(**known)
