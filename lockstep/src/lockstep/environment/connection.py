@@ -9,62 +9,77 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
+from lockstep.environment import other_drivers
 from lockstep.errors import LockstepError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The drivers that migrations run over; a URL of another one is given psycopg.
-_DRIVERS = {"psycopg", "psycopg2"}
-
-
-#: What asyncpg takes in a URL and libpq does not know.
-_ASYNCPG_ONLY = {
-    "prepared_statement_cache_size", "prepared_statement_name_func", "statement_cache_size", "async_fallback",
-    "command_timeout", "max_cached_statement_lifetime", "max_cacheable_statement_size", "timeout",
-}  # fmt: skip
-
 
 def synchronous(url: URL) -> URL:
-    """The URL for a driver that Alembic can run over, libpq's parameter names in place of asyncpg's."""
-    if not url.drivername.startswith(("postgresql", "postgres")):
+    """The URL for psycopg, libpq's parameter names in place of another driver's.
+
+    Raises LockstepError for another database, and for an option that psycopg has no counterpart of.
+    """
+    backend, _, driver = url.drivername.partition("+")
+    if backend not in {"postgresql", "postgres"}:
         raise LockstepError(f"Lockstep is for PostgreSQL; the URL names {url.drivername}")
-    driver = url.drivername.partition("+")[2]
-    if driver in _DRIVERS:
-        return url
-    query = {key: value for key, value in url.query.items() if key not in _ASYNCPG_ONLY}
-    if "ssl" in query:
-        mode = query.pop("ssl")
-        query["sslmode"] = {"true": "require", "false": "disable"}.get(str(mode).lower(), mode)
+    query = dict(url.query)
+    if driver not in other_drivers.LIBPQ:
+        query = other_drivers.libpq_arguments(query)
     return url.set(drivername="postgresql+psycopg", query=query)
 
 
 @contextmanager
 def connected_to(url: str | URL | None, connection: Any) -> Iterator[Connection]:
+    """The connection to migrate over.
+
+    A connection over psycopg, or one with an open transaction, is used as it is. An engine over psycopg
+    connects. For another driver's engine psycopg connects to the database that the engine reaches by its own
+    way (creator, connect_args, listeners); LockstepError where it can't. Otherwise psycopg connects to the
+    URL.
+    """
     # An AsyncConnection or AsyncEngine; its module cannot be imported where greenlet is not installed.
     connection = getattr(connection, "sync_connection", None) or getattr(
         connection, "sync_engine", connection
     )
-    if isinstance(connection, Connection) and (
-        connection.dialect.driver in _DRIVERS or connection.in_transaction()
-    ):
+    if isinstance(connection, Connection) and (connection.in_transaction() or _migrates(connection.dialect)):
         yield connection
         return
-    if isinstance(connection, Engine) and connection.dialect.driver in _DRIVERS:
-        with connection.connect() as connected:
-            yield connected
-        return
-    if connection is not None:
-        url = connection.engine.url
-    engine = sa.create_engine(
-        synchronous(make_url(url or "")),
-        poolclass=sa.pool.NullPool,
-        connect_args={"application_name": "lockstep"},
-    )
+    with _connected(_engine(url, connection)) as connected:
+        yield connected
+
+
+def _migrates(dialect: sa.Dialect) -> bool:
+    return dialect.name == "postgresql" and dialect.driver == "psycopg" and not dialect.is_async
+
+
+def _engine(url: str | URL | None, connection: Connection | Engine | None) -> Engine:
+    if connection is None:
+        return sa.create_engine(
+            synchronous(_parsed(url or "")),
+            poolclass=sa.pool.NullPool,
+            connect_args={"application_name": "lockstep"},
+        )
+    if connection.dialect.name != "postgresql":
+        raise LockstepError(f"Lockstep is for PostgreSQL; the engine is for {connection.dialect.name}")
+    if isinstance(connection, Engine) and _migrates(connection.dialect):
+        return connection
+    return other_drivers.engine_like(connection.engine)
+
+
+def _parsed(url: str | URL) -> URL:
     try:
-        connected = engine.connect()
+        return make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # its message may hold the password
+        raise LockstepError(
+            "the URL cannot be read; it should be like postgresql://user@host/database"
+        ) from None
+
+
+def _connected(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
     except DBAPIError as error:
         where = engine.url.set(password=None).render_as_string()
         raise LockstepError(f"cannot connect to {where}: {str(error.orig).strip()}") from None
-    with connected:
-        yield connected

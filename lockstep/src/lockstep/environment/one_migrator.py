@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
+from lockstep.postgres.servers import connect_again, database_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,18 +88,13 @@ def _refuse_transaction_pooling(connected: Connection) -> None:
     announced = driver.info.backend_pid
     if announced == real:
         return
-    dialect = connected.dialect
-    arguments, keywords = dialect.create_connect_args(connected.engine.url)
+    with connected.begin():
+        here = database_of(connected)
     for _ in range(5):
         with connected.begin():
             mine = catalog.scalar(connected, "SELECT pg_backend_pid()")
-        other: Any = dialect.connect(*arguments, **keywords)
-        try:
-            cursor = other.cursor()
-            cursor.execute("SELECT pg_backend_pid()")
-            theirs = cursor.fetchone()[0]
-        finally:
-            other.close()
+        with connect_again(connected.engine, here) as other:
+            theirs = catalog.scalar(other, "SELECT pg_backend_pid()")
         if theirs == mine or mine != real:
             raise LockstepError(
                 "this connection goes through a pooler in transaction mode, which cannot hold the migrator's "

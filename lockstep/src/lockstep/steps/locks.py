@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
+from lockstep.postgres.servers import connect_again, database_of
 from lockstep.postgres.session import execute, set_lock_timeout, sqlstate, transaction
 from lockstep.steps.patience import InTheWayError, Patience
 
@@ -130,35 +131,30 @@ def watch(
     """
     delay = 1.0 if patience is None else pace.lock_timeout / 2
     pid = catalog.scalar(connection, "SELECT pg_backend_pid()")
-    dialect = connection.dialect
-    arguments, keywords = dialect.create_connect_args(connection.engine.url)
+    here = database_of(connection)
     stop = threading.Event()
 
     def look() -> None:
         if stop.wait(delay):
             return
         seen: set[int] = set()
-        with suppress(Exception):  # it only tells: the migration goes on without it
-            other: Any = dialect.connect(*arguments, **keywords)
-            try:
-                other.autocommit = True
-                cursor = other.cursor()
-                while True:
-                    cursor.execute(_BLOCKERS, {"pid": pid})
-                    for blocker, user, state, age, query, worker, tables in cursor.fetchall():
-                        if worker == "autovacuum worker" and patience is not None:
-                            patience.vacuumed.update(tables)
-                        if blocker not in seen:
-                            shown = f": {query}" if pace.show_statements else ""
-                            log.info(
-                                "%s: waiting for pid %s (%s, %s for %.1f s)%s",
-                                description, blocker, user, state, age, shown,
-                            )  # fmt: skip
-                        seen.add(blocker)
-                    if stop.wait(1):
-                        return
-            finally:
-                other.close()
+        # It only tells: the migration goes on without it.
+        with suppress(Exception), connect_again(connection.engine, here) as other:
+            while True:
+                for blocker, user, state, age, query, worker, tables in catalog.rows(
+                    other, _BLOCKERS, pid=pid
+                ):
+                    if worker == "autovacuum worker" and patience is not None:
+                        patience.vacuumed.update(tables)
+                    if blocker not in seen:
+                        shown = f": {query}" if pace.show_statements else ""
+                        log.info(
+                            "%s: waiting for pid %s (%s, %s for %.1f s)%s",
+                            description, blocker, user, state, age, shown,
+                        )  # fmt: skip
+                    seen.add(blocker)
+                if stop.wait(1):
+                    return
 
     thread = threading.Thread(target=look, name="lockstep-watch", daemon=True)
     thread.start()

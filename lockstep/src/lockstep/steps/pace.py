@@ -25,7 +25,7 @@ class Pace:
     """A fill pauses while a streaming replica is further behind than this."""
     connections: int = 2
     """How many connections fill a column whose type changes, or whose default is volatile. The further ones
-    join once the fill has lasted half a second, where the engine opens new ones (NullPool)."""
+    join once the fill has lasted half a second; they are opened the way that the engine opens its own."""
     show_statements: bool = False
     """Whether other people's SQL is shown when it is said whom a step waits for."""
 

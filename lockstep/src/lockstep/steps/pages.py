@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
+from lockstep.postgres.servers import another_connection
 from lockstep.postgres.session import execute, sqlstate, transaction
 
 if TYPE_CHECKING:
@@ -284,29 +284,13 @@ class _Helped:
 
 def _another(connection: Connection) -> Connection | None:
     """A connection like this one; None where none is to be had, or the session has things of its own."""
-    if not isinstance(connection.engine.pool, sa.pool.NullPool):
-        return None
     if catalog.scalar(connection, "SELECT pg_my_temp_schema() <> 0"):
         return None
-    who = "SELECT session_user::text, current_setting('role')"
-    settings = catalog.rows(
-        connection,
-        "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name NOT LIKE 'transaction%%'",
-    )
-    user, role = catalog.rows(connection, who)[0]
     try:
-        other = connection.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    except DBAPIError:
-        return None
-    try:
-        for name, setting in [*settings, ("role", role)]:
-            catalog.scalar(other, "SELECT set_config(%(name)s, %(value)s, false)", name=name, value=setting)
-        if tuple(catalog.rows(other, who)[0]) == (user, role):
-            return other
-    except DBAPIError as error:
+        return another_connection(connection)
+    except (SQLAlchemyError, LockstepError) as error:
         log.debug("no further connection: %s", error)
-    other.close()
-    return None
+        return None
 
 
 def _size(connection: Connection, table: str) -> tuple[int, float]:
