@@ -17,6 +17,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
+from lockstep.commands import tune
 from lockstep.commands.status import Status, lines, purge, sizes, status
 from lockstep.operations.register import OPTION
 from lockstep.postgres.session import transaction
@@ -181,3 +182,6 @@ def resolve(
                 typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")
 
     _on_connection(config, settle)
+
+
+tune.register(main, _on_connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from logging.config import fileConfig
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,8 @@ def run(
     version_table = (
         f"{configure.get('version_table_schema') or ''}.{configure.get('version_table', 'alembic_version')}"
     )
-    migrator = Migrator(pace or Pace(), Ledger(version_table), short_way=short_way)
+    pace = replace(pace or Pace(), version_table=version_table)
+    migrator = Migrator(pace, Ledger(version_table), short_way=short_way)
     if context.is_offline_mode():
         _run_offline(url, migrator, configure)
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate
+from lockstep.steps import control
 from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Ledger:
         self.version_table = version_table
 
     def exists(self, connection: Connection) -> bool:
-        return bool(catalog.scalar(connection, "SELECT to_regclass('lockstep.archive')"))
+        return bool(catalog.scalar(connection, "SELECT to_regclass('lockstep.control')"))
 
     def create(self, connection: Connection) -> None:
         """Create Lockstep's schemas and tables where they are missing. Needs CREATE on the database, once."""
@@ -105,7 +106,7 @@ class Ledger:
                 if not catalog.scalar(connection, "SELECT to_regnamespace(%(name)s)", name=schema):
                     execute(connection, f"CREATE SCHEMA {schema}")
                     execute(connection, f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}")
-            execute(connection, _CREATE)
+            execute(connection, _CREATE + control.CREATE)
         except Exception as error:
             if sqlstate(error) != "42501":
                 raise

@@ -18,6 +18,7 @@ from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import another_connection
 from lockstep.postgres.session import execute, sqlstate, transaction
+from lockstep.steps.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ class Pages:
     until: int
     turn: int = 0
     turns: int = 1
+    batch_time: float = 0.02
+    """How long the batch should take, in seconds."""
 
     def inside(self, qualifier: str = "") -> str:
         """The condition on ``ctid``."""
@@ -77,7 +80,7 @@ def short_transaction(
         # Rows that a policy hides would be left out in silence; this makes it an error.
         "row_security": "off",
         "lock_timeout": f"{round(pace.lock_timeout * 1000)}ms",
-        "statement_timeout": f"{_limit(pace, pages) * 1000:.0f}ms",
+        "statement_timeout": f"{_limit(pages) * 1000:.0f}ms",
     }
     if without_triggers:
         values["session_replication_role"] = "replica"
@@ -89,8 +92,8 @@ def short_transaction(
         yield
 
 
-def _limit(pace: Pace, pages: Pages) -> float:
-    return 0.0 if pages.until - pages.first == 1 else max(_TOO_LONG * pace.batch_time, 0.05)
+def _limit(pages: Pages) -> float:
+    return 0.0 if pages.until - pages.first == 1 else max(_TOO_LONG * pages.batch_time, 0.05)
 
 
 class _Width:
@@ -100,15 +103,14 @@ class _Width:
     than could be changed in time if all were as full as the fullest that were seen.
     """
 
-    def __init__(self, pace: Pace, rows_a_page: float, turns: int) -> None:
-        self._time = pace.batch_time
+    def __init__(self, rows_a_page: float, turns: int) -> None:
         self._densest = rows_a_page
         self._turns = turns
         self._row = 1e-5
         self._width = 16.0
 
-    def pages(self) -> int:
-        most = self._turns * self._time / (self._row * self._densest)
+    def pages(self, batch_time: float) -> int:
+        most = self._turns * batch_time / (self._row * self._densest)
         return max(int(min(self._width, 2 * most)), 1)
 
     def learn(self, pages: Pages, rows: int, took: float) -> None:
@@ -118,7 +120,7 @@ class _Width:
         if rows > 20:
             self._row += 0.3 * (took / rows - self._row)
         # Not more than twice as many at once: one lucky batch says little about the next.
-        self._width = min(max(number * min(max(self._time / max(took, 1e-4), 0.25), 2.0), 1.0), 1e6)
+        self._width = min(max(number * min(max(pages.batch_time / max(took, 1e-4), 0.25), 2.0), 1.0), 1e6)
 
     def broken_off(self, pages: Pages) -> None:
         self._width = max((pages.until - pages.first) / 4, 1.0)
@@ -141,26 +143,25 @@ def walk(
     With ``turns`` above 1 it goes over every stretch of pages so many times and hands out another share of
     the rows each time: what an earlier turn moved away leaves room for later rows to stay on their page.
     With ``connections`` above 1 others like this one join a walk that lasts; one that fails leaves its pages
-    to this one. Pauses while replicas lag. Pages that are added meanwhile are not visited.
+    to this one. Pauses where others need it (see ``health``). Pages that are added meanwhile are not visited.
 
     ``written`` is the table whose rows are changed, where it is another one.
     """
     pages, densest = _size(connection, table)
     tidy = _pending_lists(connection, written or table)
-    breathe = lag_watch(connection, pace)
+    health = Health(connection, pace, written or table)
     started = time.monotonic()
     with _progress(name, pages) as advance:
-        going = _Walk(pages, pace, densest, batch, turns, tidy, advance)
-        helped = _Helped(going, pace)
+        going = _Walk(pages, densest, batch, turns, tidy, advance)
+        helped = _Helped(going, pace, written or table)
 
-        def between() -> None:
-            breathe()
+        def join() -> None:
             if not helped.threads and connections > 1 and time.monotonic() - started > _ALONE:
                 helped.by(connection, connections - 1)
 
         with helped:
-            going.on(connection, between)
-        going.on(connection, breathe)  # what one that failed has left
+            going.on(connection, health, join)
+        going.on(connection, health)  # what one that failed has left
     return going.changed
 
 
@@ -170,7 +171,6 @@ class _Walk:
     def __init__(
         self,
         pages: int,
-        pace: Pace,
         densest: float,
         batch: Batch,
         turns: int,
@@ -178,7 +178,6 @@ class _Walk:
         advance: Callable[[float], None],
     ) -> None:
         self._pages = pages
-        self._pace = pace
         self._densest = densest
         self._batch = batch
         self._turns = turns
@@ -190,13 +189,13 @@ class _Walk:
         self.changed = 0
         self.stopped = False
 
-    def on(self, connection: Connection, between: Callable[[], None]) -> None:
+    def on(self, connection: Connection, health: Health, between: Callable[[], None] = lambda: None) -> None:
         """Go on over a connection until no pages are left, or it is stopped."""
         # One for each turn: rows that stay on their page take less than those that move.
-        widths = [_Width(self._pace, self._densest, self._turns) for _ in range(self._turns)]
+        widths = [_Width(self._densest, self._turns) for _ in range(self._turns)]
         while (stretch := self._take()) is not None:
             try:
-                self._over(connection, stretch, widths, between)
+                self._over(connection, stretch, widths, health, between)
             except BaseException:
                 with self._lock:
                     self._left.append(stretch)
@@ -215,17 +214,24 @@ class _Walk:
             return stretch
 
     def _over(
-        self, connection: Connection, stretch: Pages, widths: list[_Width], between: Callable[[], None]
+        self,
+        connection: Connection,
+        stretch: Pages,
+        widths: list[_Width],
+        health: Health,
+        between: Callable[[], None],
     ) -> None:
         for turn, width in enumerate(widths):
             page = stretch.first
             while page < stretch.until and not self.stopped:
-                pages = Pages(page, min(page + width.pages(), stretch.until), turn, self._turns)
+                batch_time = health.pace.batch_time
+                until = min(page + width.pages(batch_time), stretch.until)
+                pages = Pages(page, until, turn, self._turns, batch_time)
                 started = time.monotonic()
                 try:
                     rows = self._batch(connection, pages)
                 except DBAPIError as error:
-                    if not _broken_off(error, self._pace, pages, time.monotonic() - started):
+                    if not _broken_off(error, pages, time.monotonic() - started):
                         raise
                     width.broken_off(pages)
                     continue
@@ -237,21 +243,23 @@ class _Walk:
                 with self._lock:
                     self.changed += rows
                     self._advance((pages.until - pages.first) / self._turns)
+                health.breathe()
                 between()
 
 
-def _broken_off(error: DBAPIError, pace: Pace, pages: Pages, took: float) -> bool:
+def _broken_off(error: DBAPIError, pages: Pages, took: float) -> bool:
     """Whether a batch ended because it took too long (query_canceled), not because somebody cancelled it."""
-    limit = _limit(pace, pages)
+    limit = _limit(pages)
     return sqlstate(error) == "57014" and 0 < limit <= took
 
 
 class _Helped:
     """Further connections at work on a walk, each in a thread; waits for them in the end."""
 
-    def __init__(self, going: _Walk, pace: Pace) -> None:
+    def __init__(self, going: _Walk, pace: Pace, table: str) -> None:
         self._going = going
         self._pace = pace
+        self._table = table
         self.threads: list[threading.Thread] = []
 
     def by(self, connection: Connection, number: int) -> None:
@@ -266,7 +274,7 @@ class _Helped:
         if connection is None:
             return
         try:
-            self._going.on(connection, lag_watch(connection, self._pace))
+            self._going.on(connection, Health(connection, self._pace, self._table))
         except (SQLAlchemyError, LockstepError) as error:
             log.debug("a further connection left its pages to the first one: %s", error)
         finally:
@@ -344,31 +352,3 @@ def _progress(name: str, pages: int) -> Iterator[Callable[[float], None]]:
             log.info("%s: %.0f of %d pages", name, done, pages)
 
     yield advance
-
-
-def lag_watch(connection: Connection, pace: Pace) -> Callable[[], None]:
-    """A function to call between batches: it waits while a replica is too far behind."""
-    asked = time.monotonic()
-
-    def breathe() -> None:
-        nonlocal asked
-        if time.monotonic() - asked < 1:
-            return
-        told = False
-        while (lag := _replica_lag(connection)) > pace.max_replica_lag:
-            if not told:
-                log.info("a replica is %.0f s behind; waiting for it", lag)
-                told = True
-            time.sleep(1)
-        asked = time.monotonic()
-
-    return breathe
-
-
-def _replica_lag(connection: Connection) -> float:
-    return float(
-        catalog.scalar(
-            connection,
-            "SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 FROM pg_stat_replication",
-        )
-    )

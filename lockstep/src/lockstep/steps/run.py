@@ -12,6 +12,7 @@ from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
 from lockstep.steps.batches import copy, fill
+from lockstep.steps.health import wait_while_paused
 from lockstep.steps.locks import brief, take_locks, watch
 from lockstep.steps.step import Kind, Step
 
@@ -33,6 +34,7 @@ def run_step(
     A step outside of transactions is recorded right after it; ``again`` says that an earlier process may have
     run it. Where data break a constraint, rows at fault are logged before the error is raised.
     """
+    pace = wait_while_paused(connection, pace)
 
     def work(budget: float = pace.lock_timeout) -> None:
         take_locks(connection, step.locks, budget)
