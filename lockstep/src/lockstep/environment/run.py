@@ -20,10 +20,12 @@ from lockstep.operations import register as operations
 from lockstep.revision import recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
+from lockstep.steps.events import received_by
 from lockstep.steps.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
@@ -39,6 +41,7 @@ def run(
     target_metadata: Any = None,
     pace: Pace | None = None,
     short_way: bool = True,
+    on_event: Callable[[dict[str, Any]], object] | str | Path | None = None,
     **configure: Any,
 ) -> None:
     """Run the command that Alembic was called with, from ``env.py``; this is all that ``env.py`` needs.
@@ -50,6 +53,9 @@ def run(
 
     ``pace`` says how gently to go (see Pace). With ``short_way=False`` empty tables are changed like filled
     ones.
+
+    ``on_event`` is called with each event (``lockstep.steps.events``), or is a file that gets them as JSON
+    lines; so does the file of ``alembic -x lockstep_events=FILE``.
 
     Holds a session advisory lock while it upgrades, downgrades or stamps: one migrator at a time; the others
     wait. Commits after every step. Raises LockstepError, which Alembic prints as one line.
@@ -70,7 +76,8 @@ def run(
     if context.is_offline_mode():
         _run_offline(url, migrator, configure)
         return
-    with connected_to(url, connection) as connected:
+    asked = context.get_x_argument(as_dictionary=True).get("lockstep_events")
+    with received_by(on_event, asked), connected_to(url, connection) as connected:
         if connected.in_transaction():
             log.info("the caller's transaction is open: running as plain Alembic, inside it")
             context.configure(connection=connected, **configure)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.steps import control
+from lockstep.steps import control, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,10 +95,12 @@ class Health:
         while reason := self._reason():
             if reason.partition(":")[0] != waited_for:
                 log.info("paused: %s", reason)
+                events.emit("paused", reason=reason)
                 waited_for = reason.partition(":")[0]
             time.sleep(_EVERY)
         if waited_for:
             log.info("going on")
+            events.emit("resumed")
         self._asked = time.monotonic()
 
     def _reason(self) -> str | None:
@@ -172,10 +174,12 @@ def wait_while_paused(connection: Connection, pace: Pace) -> Pace:
             break
         if not told:
             log.info("paused by `lockstep pause` of %s; see: lockstep resume", asked.changed_by)
+            events.emit("paused", reason=f"by `lockstep pause` of {asked.changed_by}")
             told = True
         time.sleep(_EVERY / 2)
     if told:
         log.info("going on")
+        events.emit("resumed")
     try:
         return control.tuned(pace, asked.settings)
     except LockstepError as error:

@@ -19,7 +19,9 @@ from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import connect_again, database_of
 from lockstep.postgres.session import execute, set_lock_timeout, sqlstate, transaction
+from lockstep.steps import events
 from lockstep.steps.patience import InTheWayError, Patience
+from lockstep.steps.progress import Reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +140,11 @@ def watch(
         if stop.wait(delay):
             return
         seen: set[int] = set()
+        reported = Reported(description, pid)
         # It only tells: the migration goes on without it.
         with suppress(Exception), connect_again(connection.engine, here) as other:
             while True:
+                reported.ask(other)
                 for blocker, user, state, age, query, worker, tables in catalog.rows(
                     other, _BLOCKERS, pid=pid
                 ):
@@ -152,6 +156,9 @@ def watch(
                             "%s: waiting for pid %s (%s, %s for %.1f s)%s",
                             description, blocker, user, state, age, shown,
                         )  # fmt: skip
+                        events.emit(
+                            "waiting", step=description, pid=blocker, user=user, state=state, seconds=age
+                        )
                     seen.add(blocker)
                 if stop.wait(1):
                     return

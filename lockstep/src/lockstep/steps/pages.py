@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from lockstep.errors import LockstepError
@@ -19,6 +16,7 @@ from lockstep.postgres import catalog
 from lockstep.postgres.servers import another_connection
 from lockstep.postgres.session import execute, sqlstate, transaction
 from lockstep.steps.health import Health
+from lockstep.steps.progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,8 +149,8 @@ def walk(
     tidy = _pending_lists(connection, written or table)
     health = Health(connection, pace, written or table)
     started = time.monotonic()
-    with _progress(name, pages) as advance:
-        going = _Walk(pages, densest, batch, turns, tidy, advance)
+    with bar(name, "pages", pages) as meter:
+        going = _Walk(pages, densest, batch, turns, tidy, meter.advance)
         helped = _Helped(going, pace, written or table)
 
         def join() -> None:
@@ -330,25 +328,3 @@ def _pending_lists(connection: Connection, table: str) -> str:
         name=table.removeprefix("ONLY "),
     )
     return "SELECT " + ", ".join(f"gin_clean_pending_list({row[0]})" for row in indexes) if indexes else ""
-
-
-@contextmanager
-def _progress(name: str, pages: int) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal; elsewhere a line a minute."""
-    if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"{name} (pages)", total=pages)
-            yield lambda done: bar.advance(task, done)
-        return
-    done = 0.0
-    told = time.monotonic()
-
-    def advance(more: float) -> None:
-        nonlocal done, told
-        done += more
-        if time.monotonic() - told >= 60:
-            told = time.monotonic()
-            log.info("%s: %.0f of %d pages", name, done, pages)
-
-    yield advance

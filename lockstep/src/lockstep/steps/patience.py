@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from lockstep.postgres.table_locks import Holder, holders, locks_of
+from lockstep.steps import events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +121,10 @@ class Patience:
             if holder.transaction in self._named:
                 continue
             self._named.add(holder.transaction)
+            events.emit(
+                "waiting", step=self._description, pid=holder.pid, user=holder.user, state=holder.state,
+                seconds=round(self.age(holder, now), 3),
+            )  # fmt: skip
             log.info(
                 "%s: waiting for %s", self._description,
                 describe(holder, self.age(holder, now), statements=self._pace.show_statements),

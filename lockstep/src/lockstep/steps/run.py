@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
+from lockstep.steps import events
 from lockstep.steps.batches import copy, fill
 from lockstep.steps.health import wait_while_paused
 from lockstep.steps.locks import brief, take_locks, watch
@@ -35,7 +37,24 @@ def run_step(
     run it. Where data break a constraint, rows at fault are logged before the error is raised.
     """
     pace = wait_while_paused(connection, pace)
+    started = time.monotonic()
+    about = {"operation": name, "step": step.description}
+    events.emit("step_started", **about)
+    try:
+        _run(connection, pace, step, name, record, again=again)
+    except BaseException as error:
+        events.emit("step_failed", **about, seconds=_since(started), error=str(error).partition("\n")[0])
+        raise
+    events.emit("step_finished", **about, seconds=_since(started))
 
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+def _run(
+    connection: Connection, pace: Pace, step: Step, name: str, record: Callable[[], None], *, again: bool
+) -> None:
     def work(budget: float = pace.lock_timeout) -> None:
         take_locks(connection, step.locks, budget)
         for statement in step.sql:
