@@ -45,8 +45,8 @@ def test_a_function_is_told_of_each_step(project: Project) -> None:
     project.upgrade(on_event=told.append)
     assert [(one["event"], one["step"]) for one in told if one["event"].startswith("step")] == [
         ("step_started", "posts: fill n"), ("step_finished", "posts: fill n"),
-        ("step_started", "posts: create index by_n concurrently"),
-        ("step_finished", "posts: create index by_n concurrently"),
+        ("step_started", "posts: build index by_n concurrently"),
+        ("step_finished", "posts: build index by_n concurrently"),
     ]  # fmt: skip
     assert all(one["at"] and one["operation"] for one in told)
 
