@@ -1,19 +1,12 @@
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
-import sys
-import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 
-from api import CHEAP, Api
-from folkmoot.people import hashing
+from api import Api
 from folkmoot.people.limits import (
     ADDRESS_ATTACKED,
     CLIENT_LIMIT,
@@ -21,7 +14,6 @@ from folkmoot.people.limits import (
     PAIR_LIMIT_UNDER_ATTACK,
     Attempts,
 )
-from folkmoot.people.passwords import WAITING_LIMIT, Passwords
 
 if TYPE_CHECKING:
     from testing.cluster import Cluster
@@ -145,69 +137,3 @@ def test_a_login_takes_as_long_for_an_unknown_address(cluster18: Cluster, migrat
     known, unknown, nobody = (min(times) for times in zip(*rounds, strict=True))
     assert unknown == pytest.approx(known, rel=0.4)
     assert nobody == pytest.approx(known, rel=0.4)
-
-
-@pytest.mark.parametrize("let_go", [True, False], ids=["who let go", "who never let go"])
-def test_hashing_leaves_a_processor_to_others_and_waits_for_those_who_hash(let_go: bool) -> None:  # noqa: FBT001
-    # As if other workers had taken all the turns that this machine has.
-    files = [slot.file for slot in hashing.slots()]
-    assert len(files) == max(1, len(os.sched_getaffinity(0)) - 1)
-    for file in files:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    passwords = Passwords(CHEAP)
-    answers: list[str] = []
-    asking = threading.Thread(target=lambda: answers.append(asyncio.run(passwords.hash("long enough"))))
-    asking.start()
-    # A line of /proc/locks with an arrow is somebody who waits (proc_locks(5)).
-    pid = str(passwords._process.pid)  # noqa: SLF001
-    while not any(
-        "->" in line and pid in line.split() for line in Path("/proc/locks").read_text().splitlines()
-    ):
-        assert asking.is_alive()
-    if let_go:
-        for file in files:
-            file.close()
-    asking.join(20)
-    passwords.close()
-    for file in files:
-        file.close()
-    assert CHEAP.verify(answers[0], "long enough")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="what Linux's scheduler is asked for")
-def test_whoever_hashes_stands_behind_everybody_else_on_a_processor_of_its_own() -> None:
-    passwords = Passwords(CHEAP)
-    asyncio.run(passwords.hash("long enough"))
-    pid = passwords._process.pid  # noqa: SLF001
-    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
-    assert os.getsid(pid) == pid
-    processors = sorted(os.sched_getaffinity(0))
-    assert os.sched_getaffinity(pid) in [{processor} for processor in processors[1:] or processors]
-    # Where the kernel has them: groups by session (sched(7)), slices of a process's own (Linux 6.12).
-    group = Path(f"/proc/{pid}/autogroup")
-    shown = group.read_text() if os.access(group, os.W_OK) else ""
-    assert not shown or shown.endswith("nice 19\n")
-    schedule = Path(f"/proc/{pid}/sched")
-    slices = [line.split() for line in schedule.read_text().splitlines() if "se.slice" in line]
-    assert not slices or slices[0][-1] == "100000"
-    passwords.close()
-
-
-def test_a_hashing_process_that_was_killed_is_replaced(cluster18: Cluster, migrated: str) -> None:
-    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
-        api.register("ada@example.com")
-        passwords = api.application.state.passwords
-        for _ in range(2):
-            passwords._process.kill()  # noqa: SLF001 - what the kernel does when memory runs out
-            passwords._process.wait()  # noqa: SLF001
-            assert api.login("ada@example.com").status_code == 200
-
-
-def test_more_than_can_wait_are_told_to_come_back(cluster18: Cluster, migrated: str) -> None:
-    with Api(cluster18, cluster18.create_database(template=migrated)) as api:
-        answers = api.at_once(*[lambda: api.login("ada@example.com")] * 3)
-        assert {answer.status_code for answer in answers} == {400}
-        api.application.state.passwords._waiting = WAITING_LIMIT  # noqa: SLF001 - as if so many waited
-        refused = api.login("ada@example.com")
-    assert refused.status_code == 503
-    assert refused.headers["retry-after"]

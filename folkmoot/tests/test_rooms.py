@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(folkmoot.__file__).parent
 #: From the top of the house down: a room imports from those after it only.
-ROOMS = ("commands", "app", "pages", "posts", "people", "http", "migrations", "postgres", "settings")
+ROOMS = (
+    "__main__",
+    "commands",
+    "app",
+    "pages",
+    "posts",
+    "people",
+    "http",
+    "migrations",
+    "postgres",
+    "settings",
+)
 
 
 def modules() -> dict[str, Path]:

@@ -7,7 +7,6 @@ from random import Random
 from typing import TYPE_CHECKING, Annotated, LiteralString
 
 import typer
-from argon2 import PasswordHasher
 from psycopg import sql
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +21,7 @@ from rich.progress import (
 from folkmoot.commands import made_up
 from folkmoot.commands.made_up import Amounts
 from folkmoot.commands.schema import at_head
+from folkmoot.people.passwords import HASHER
 from folkmoot.postgres import database
 from folkmoot.settings import SettingsError, load
 
@@ -49,7 +49,7 @@ def command(
             raise SettingsError(str(error)) from None
         settings = load()
         with database.server(settings), at_head(settings) as connection:
-            hashed = {"password_hash": PasswordHasher().hash(password)} if password else {}
+            hashed = {"password_hash": HASHER.hash(password)} if password else {}
             seed(connection, amounts, number=number, console=Console(stderr=True), **hashed)
             who = connection.execute("SELECT email FROM users ORDER BY id DESC LIMIT 1").fetchone()
     if password and who:

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,6 +74,8 @@ def _check_port(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    # Each worker would start one for its process pool, which unblocks the signals that are held back below.
+    resource_tracker.ensure_running()
     os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOPS))
     server = Granian(
         "folkmoot.commands.serve:worker",

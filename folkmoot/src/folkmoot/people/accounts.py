@@ -135,7 +135,7 @@ async def register(request: Request, account: Registration) -> Response:
     """Register. The e-mail address is never shown to others."""
     passwords: Passwords = request.app.state.passwords
     # Before the transaction: nobody holds a connection while waiting for a turn to hash.
-    password_hash = await passwords.hash(account.password)
+    password_hash = await passwords.hash(account.password, registering=True)
     async with transaction(request.app.state.pool) as connection:
         row = await insert(connection, account, password_hash)
     return _json(dict(row), 201, {"Location": f"/users/{row['id']}"})

@@ -1,141 +1,117 @@
-"""The process that hashes passwords for one worker: lines of JSON in and out, until its input ends.
+"""What the process that hashes passwords computes: argon2id (RFC 9106), and bcrypt for accounts of old.
 
-A process, not a thread: at low priority a thread that is put aside while it holds Python's lock would hold up
-the worker's event loop with it. No standing with the scheduler (`scheduling`) makes a process that computes
-harmless: where everything else is busy, others wait for it. So those of all workers together leave one
-processor free, and keep to the others.
+Imported there and nowhere else, and by itself: it is all that such a process holds.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
+import re
 import signal
-import sys
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+import threading
+from functools import cache
+from multiprocessing import parent_process
 
 import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from folkmoot.people.scheduling import give_way, interrupted
+#: Passes, KiB of memory, lanes.
+Costs = tuple[int, int, int]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-_BCRYPT = ("$2a$", "$2b$", "$2y$")
-
-#: How long to wait for others who hash, in seconds: anybody who may read the files can lock them.
-_PATIENCE = 1.0
+#: A hash of bcrypt. The dearest that is computed takes some seconds.
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53}")
+#: What bcrypt heeds of a password, in bytes.
+_BCRYPT_LENGTH = 72
 
 
-def verify(hasher: PasswordHasher, decoy: str, password: str, hashed: str | None) -> tuple[bool, str | None]:
-    """Say whether a password is right, and give a new hash where the stored one has outdated parameters.
+def begin() -> None:
+    """Prepare the process: behind whoever serves, and not outliving the worker that it hashes for."""
+    os.nice(10)
+    # Ctrl-C reaches the whole group, and the worker says when to end; its own mask was passed on to us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_the_worker, daemon=True).start()
 
-    No hash (None), and one that is no hash of anything, take as long as any other. A hash of bcrypt, as the
-    course's own application makes, is replaced at the first login.
+
+def _end_with_the_worker() -> None:
+    worker = parent_process()
+    if worker is not None:
+        worker.join()
+        os._exit(0)
+
+
+def hash_password(costs: Costs, password: str) -> str:
+    """Hash a new password."""
+    return _hasher(costs)[0].hash(_bytes(password))
+
+
+def verify(
+    costs: Costs, password: str, hashed: str | None, bcrypt_cost: int | None
+) -> tuple[bool, str | None]:
+    """Say whether a password is right, and give a new hash where the stored one should be replaced.
+
+    Whatever the stored hash is, the same is computed: one hash of argon2 and, where the database has hashes
+    of bcrypt, of which `bcrypt_cost` is the dearest, one of that cost. So it takes as long for an unknown
+    account (None), for one that nobody can log in to, and for one with a hash of either kind.
     """
-    if hashed is not None and hashed.startswith(_BCRYPT):
-        # bcrypt heeds 72 bytes; the libraries of old cut the rest off in silence.
-        with suppress(ValueError):
-            if bcrypt.checkpw(password.encode()[:72], hashed.encode()):
-                return True, hasher.hash(password)
+    hasher, decoy = _hasher(costs)
+    secret = _bytes(password)
+    right = _verify_argon2(hasher, decoy, secret, hashed)
+    found = hashed if hashed and _BCRYPT.fullmatch(hashed) else None
+    if found or bcrypt_cost:
+        right |= _verify_bcrypt(secret, found, bcrypt_cost or 0)
+    if not right or hashed is None:
         return False, None
-    try:
-        hasher.verify(hashed or decoy, password)
-    except InvalidHashError:
-        with suppress(VerificationError):
-            hasher.verify(decoy, password)
-        return False, None
-    except VerificationError:
-        return False, None
-    if hashed is None:
-        return False, None
-    return True, hasher.hash(password) if hasher.check_needs_rehash(hashed) else None
+    if found:
+        # bcrypt cannot tell a password that is longer from others that begin alike: what was sent may not be
+        # the password, and its hash must not take the place of the one that is.
+        return True, hasher.hash(secret) if len(secret) <= _BCRYPT_LENGTH else None
+    return True, hasher.hash(secret) if hasher.check_needs_rehash(hashed) else None
 
 
-@dataclass(frozen=True)
-class Slot:
-    """The right to compute one hash: a file to lock, and the processor to use (where one can be chosen)."""
-
-    file: IO[bytes]
-    processor: int | None
-
-
-def slots() -> list[Slot]:
-    """One for each hash that may be computed at once on this machine: one fewer than processors.
-
-    The files are this package's own, which all workers see; nothing is written to them. A lock on a file ends
-    with its process, however that ends (flock(2)).
-    """
-    processors: list[int | None] = [None] * (os.cpu_count() or 1)
-    if hasattr(os, "sched_getaffinity"):
-        processors = [*sorted(os.sched_getaffinity(0))]
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [
-        Slot(file.open("rb"), processor)
-        for file, processor in zip(files, processors[1:] or processors, strict=False)
-    ]
+@cache
+def _hasher(costs: Costs) -> tuple[PasswordHasher, str]:
+    """The hasher, and a hash that no password has."""
+    hasher = PasswordHasher(*costs)
+    return hasher, hasher.hash(os.urandom(16))
 
 
-@contextmanager
-def _slot(all_slots: Sequence[Slot]) -> Iterator[None]:
-    """Hold one of the slots, as soon as one is free; none where that takes too long, or the file system
-    knows no locks.
-    """
-    own = os.getpid() % len(all_slots)
-    held = all_slots[own]
-    with suppress(OSError):
-        for slot in (*all_slots[own:], *all_slots[:own]):
-            with suppress(BlockingIOError):
-                fcntl.flock(slot.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = slot
-                break
-        else:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
-                fcntl.flock(held.file, fcntl.LOCK_EX)
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-    if held.processor is not None:
-        with suppress(OSError):
-            os.sched_setaffinity(0, {held.processor})
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.flock(held.file, fcntl.LOCK_UN)
+def _bytes(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")
 
 
-def _enough(*_: object) -> None:
-    raise TimeoutError
+def _verify_argon2(hasher: PasswordHasher, decoy: str, secret: bytes, hashed: str | None) -> bool:
+    for candidate in (hashed, decoy):
+        if candidate is None or not candidate.startswith("$argon2"):
+            continue
+        try:
+            hasher.verify(candidate, secret)
+        except InvalidHashError:
+            continue
+        except VerificationError:
+            return False
+        return candidate is hashed
+    return False
 
 
-def main() -> None:
-    time_cost, memory_cost, parallelism = map(int, sys.argv[1:])
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the worker says when to end
-    signal.signal(signal.SIGALRM, _enough)
-    all_slots = slots()
-    give_way()
-    hasher = PasswordHasher(time_cost, memory_cost, parallelism)
-    # What an unknown address is checked against, so that it takes as long as a known one.
-    decoy = hasher.hash("nobody has this password")
-    for line in sys.stdin:
-        asked = json.loads(line)
-        with _slot(all_slots), interrupted():
-            if "hashed" in asked:
-                answer: object = verify(hasher, decoy, asked["password"], asked["hashed"])
-            else:
-                answer = hasher.hash(asked["password"])
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+def _verify_bcrypt(secret: bytes, hashed: str | None, dearest: int) -> bool:
+    """Compute bcrypt 2**dearest times over, one of these for the hash that is to be verified."""
+    heeded = secret[:_BCRYPT_LENGTH]
+    # Hashes of old end at a NUL; a password that has one was never hashed so.
+    computed = heeded.replace(b"\x00", b"\x01")
+    cost, right = dearest, False
+    if hashed is not None:
+        cost = int(hashed[4:6])
+        right = bcrypt.checkpw(computed, hashed.encode()) and computed == heeded
+    else:
+        bcrypt.hashpw(computed, bcrypt.gensalt(dearest))
+    # 2**cost of it is done: 2**cost + 2**(cost + 1) + … more make it 2**dearest.
+    for more in range(cost, dearest):
+        bcrypt.hashpw(computed, bcrypt.gensalt(more))
+    return right
 
 
-if __name__ == "__main__":
-    main()
+def ready(costs: Costs) -> None:
+    """Compute what is needed before the first question."""
+    _hasher(costs)

@@ -1,34 +1,35 @@
-"""Passwords: argon2id (RFC 9106), away from the event loop, one at a time.
+"""Passwords: hashed away from the event loop, one at a time, logins before registrations.
 
-A hash takes tens of milliseconds of a core by design. So that a storm of logins does not starve everything
-else, each worker has one process of low priority that hashes (`hashing`), and turns requests away when too
-many wait for it.
+A hash takes tens of milliseconds of a processor by design. So that a storm of logins does not starve
+everything else, each worker has one process of low priority that hashes, and few may wait for it. A process,
+not a thread: a thread of low priority that is put aside while it holds Python's lock would hold up the worker.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from argon2 import PasswordHasher
 
 from folkmoot.http.problems import Unavailable
+from folkmoot.people import hashing
+from folkmoot.people.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: OWASP's parameters (Password Storage Cheat Sheet), of equal strength as those with more memory. No priority
 #: keeps the memory bus free: with the 64 MiB of RFC 9106's second choice a hash takes ten times as long here,
 #: and the feed waits for it.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-#: How many may wait for their turn in one worker; with the default parameters some seconds' worth.
-WAITING_LIMIT = 200
 
 
 class Passwords:
@@ -36,81 +37,51 @@ class Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         hasher = hasher or HASHER
-        costs = hasher.time_cost, hasher.memory_cost, hasher.parallelism
-        self._command = [sys.executable, "-m", "folkmoot.people.hashing", *map(str, costs)]
-        self._process = self._start()
-        # The thread waits for the process; it computes nothing.
-        self._thread = ThreadPoolExecutor(1, "passwords")
-        self._turns = asyncio.Semaphore(1)
-        self._waiting = 0
+        self._costs = hasher.time_cost, hasher.memory_cost, hasher.parallelism
+        self._turns = Turns()
+        #: Wait for the worker's turn to hash. Hold no database connection while waiting: the pool is for
+        #: requests that can be answered now.
+        self.turn = self._turns.turn
+        self._pool = self._start()
 
     def close(self) -> None:
-        self._thread.shutdown(cancel_futures=True)
-        self._stop()
+        self._pool.shutdown(cancel_futures=True)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the worker's turn to hash; raises Unavailable when too many wait already.
-
-        Hold no database connection while waiting: the pool is for requests that can be answered now.
-        """
-        if self._waiting >= WAITING_LIMIT:
-            raise Unavailable("Too many people are logging in or registering. Try again soon.", retry_after=5)
-        self._waiting += 1
-        try:
-            async with self._turns:
-                yield
-        finally:
-            self._waiting -= 1
-
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, registering: bool = False) -> str:
         """Hash a new password, in a turn of its own."""
-        async with self.turn():
-            hashed: str = await self._ask(password=password)
-        return hashed
+        async with self.turn(registering=registering):
+            return await self._compute(hashing.hash_password, self._costs, password)
 
-    async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
+    async def verify(
+        self, password: str, hashed: str | None, bcrypt_cost: int | None = None
+    ) -> tuple[bool, str | None]:
         """Check a password; call it within a turn.
 
-        Returns whether it is right and, where the stored hash has outdated parameters, a new hash to store.
-        Takes as long for an unknown account (None) and one that nobody can log in to as for any other.
+        Returns whether it is right and, where the stored hash is to be replaced, the new one. Takes as long
+        for an unknown account (None) as for any other; `bcrypt_cost` is that of the dearest hash of bcrypt in
+        the database, if it has any.
         """
-        right, rehashed = await self._ask(password=password, hashed=hashed)
-        return right, rehashed
+        return await self._compute(hashing.verify, self._costs, password, hashed, bcrypt_cost)
 
-    async def _ask(self, **question: str | None) -> Any:
-        line = json.dumps(question) + "\n"
-        answer = await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._exchange, line))
-        return json.loads(answer)
+    async def _compute(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Have the process compute something; raises Unavailable where the process ends meanwhile."""
+        question = partial(function, *args, **kwargs)
+        try:
+            working = self._pool.submit(question)
+        except BrokenProcessPool:  # it ended while nobody asked
+            self._replace()
+            working = self._pool.submit(question)
+        try:
+            return await asyncio.wrap_future(working)
+        except BrokenProcessPool:
+            self._replace()
+            raise Unavailable("Passwords cannot be checked now. Try again soon.") from None
 
-    def _exchange(self, line: str) -> str:
-        for _ in range(2):
-            process = self._process
-            assert process.stdin is not None  # noqa: S101 - both are pipes
-            assert process.stdout is not None  # noqa: S101
-            try:
-                process.stdin.write(line)
-                process.stdin.flush()
-                if answer := process.stdout.readline():
-                    return answer
-            except BrokenPipeError:
-                pass
-            # Somebody has killed it: the next one answers.
-            self._stop()
-            self._process = self._start()
-        raise Unavailable("Passwords cannot be checked now. Try again soon.")
+    def _replace(self) -> None:
+        self._pool.shutdown(wait=False)
+        self._pool = self._start()
 
-    def _start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603 - our own program
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="ascii"
-        )
-
-    def _stop(self) -> None:
-        """End the process: it ends with its input."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                if pipe is not None:
-                    pipe.close()
-            except BrokenPipeError:
-                pass
-        self._process.wait()
+    def _start(self) -> ProcessPoolExecutor:
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=hashing.begin)
+        pool.submit(hashing.ready, self._costs)  # starts the process before anybody waits for it
+        return pool
