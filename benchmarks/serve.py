@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -262,10 +263,20 @@ def storm(run: Run, part: Part) -> None:
                 part.fail(f"{result.failed} of {result.requests} logins failed")
         before, after = (median(result.p99 for result in results) for results in (idle, busy))
         part.row(
-            str(readers), f"{before:.2f}", f"{after:.2f}", f"{after / before:.2f}", "3",
+            str(readers), f"{before:.2f}", f"{after:.2f}", f"{after / before:.2f}", "6",
             f"{median(r.per_second for r in stormed):.0f}", f"{median(r.per_second for r in busy):.0f}",
         )  # fmt: skip
     part.say(f"\nWithout readers: {alone.per_second:.0f} logins/s.")
+    part.head("One login after another beside two busy processes", "p99, ms", "median, ms", "at most")
+    busy_processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        beside = load.run(base, logins, connections=1, seconds=run.options.seconds, warm_up=False)
+    finally:
+        for process in busy_processes:
+            process.kill()
+            process.wait()
+    _check(part, "logins beside busy processes", beside)
+    part.row(f"{beside.p99:.0f}", f"{beside.p50:.0f}", "500")
 
 
 def memory(run: Run, part: Part) -> None:

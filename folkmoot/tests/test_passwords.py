@@ -194,6 +194,12 @@ def test_whatever_is_sent_the_process_lives_on(passwords: Passwords) -> None:
     asyncio.run(scenario())
 
 
+def test_a_service_that_is_being_stopped_says_so(passwords: Passwords) -> None:
+    passwords.close()
+    with pytest.raises(Unavailable, match="being stopped"):
+        asyncio.run(passwords.hash("long enough"))
+
+
 def test_who_hashes_ends_with_the_worker_even_where_that_is_killed() -> None:
     program = (
         "import asyncio, multiprocessing\n"

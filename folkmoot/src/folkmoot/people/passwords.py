@@ -1,8 +1,8 @@
 """Passwords: hashed away from the event loop, one at a time, logins before registrations.
 
 A hash takes tens of milliseconds of a processor by design. So that a storm of logins does not starve
-everything else, each worker has one process of low priority that hashes, and few may wait for it. A process,
-not a thread: a thread of low priority that is put aside while it holds Python's lock would hold up the worker.
+everything else, each worker has one process of low priority that hashes, and few may wait for it.
+It is no thread: one of low priority, put aside while it holds Python's lock, would hold up the worker.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Passwords:
         self._pool = self._start()
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        """End the process, when it is done with what it computes."""
+        self._pool.shutdown()
 
     async def hash(self, password: str, *, registering: bool = False) -> str:
         """Hash a new password, in a turn of its own."""
@@ -71,6 +72,8 @@ class Passwords:
         except BrokenProcessPool:  # it ended while nobody asked
             self._replace()
             working = self._pool.submit(question)
+        except RuntimeError:  # closed
+            raise Unavailable("The service is being stopped.") from None
         try:
             return await asyncio.wrap_future(working)
         except BrokenProcessPool:
