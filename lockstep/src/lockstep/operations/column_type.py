@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError
-
 from lockstep.errors import LockstepError
 from lockstep.operations import replacement as beside
+from lockstep.operations.column_parts import demands_of, parts_of
+from lockstep.operations.conversion import conversion
+from lockstep.operations.demands import refuse_bad_rows
+from lockstep.operations.fillable import refuse_unfillable
+from lockstep.operations.replaced_keys import foreign_keys_of, make_beside, rehearse
 from lockstep.operations.replacement import Plan
+from lockstep.operations.shadow import Shadow
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
-from lockstep.postgres.rehearsal import Copy, rehearsal
+from lockstep.postgres.rehearsal import rehearsal
 from lockstep.postgres.session import execute
 from lockstep.postgres.triggers import must_suppress_triggers
-from lockstep.steps.step import Fill, Kind, Step
+from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -33,52 +37,64 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
 
     ``trial`` is the plain statement, aimed at the rehearsal's copy of the table; ``using`` its expression.
     Refused for what ALTER COLUMN … TYPE refuses too (views, policies, triggers and generated columns on the
-    column), for partitioned tables, and for exclusion constraints.
+    column, columns of the table's row type, values that cannot be converted), for partitioned tables, and for
+    exclusion constraints. Reads the whole table, once or twice, before anything is changed.
     """
     connection = migrator.connection
     old = catalog.columns(connection, table.oid).get(column)
     if old is None:
         raise LockstepError(f"{table} has no column {column}")
     _refuse(connection, table, old)
+    doing = f"changing the type of {column}"
+    refuse_unfillable(connection, table, doing)
+    without_triggers = must_suppress_triggers(connection, table, f"filling the new {column}")
     shadow = catalog.clip(f"lockstep_{old.number}_{column}")
     plan = Plan(locks={table.oid: table.sql})
     with rehearsal(connection, table) as copy:
-        tails = _index_tails(connection, copy.oid)
-        checks = _checks(connection, copy.oid)
+        execute(connection, "SET LOCAL statement_timeout = 0")  # it reads the table
+        before = parts_of(connection, copy.oid)
         copy.run(trial)
         copy.run(f"ALTER TABLE {copy.sql} RENAME COLUMN {quote(column)} TO {quote(shadow)}")
         became = catalog.columns(connection, copy.oid)[shadow]
-        new_tails, new_checks = _index_tails(connection, copy.oid), _checks(connection, copy.oid)
-        comparable = _is_comparable(copy, table, column, old, became, using)
+        after = parts_of(connection, copy.oid)
+        keys = foreign_keys_of(connection, table, old, shadow)
+        rehearse(copy, table, old, keys)
+        settings = _settings(connection, table, old, copy.oid, became)
+        demands = demands_of(
+            connection, copy.oid, before, after,
+            not_null=beside.is_valid_not_null(connection, table, old), foreign_keys=keys,
+        )  # fmt: skip
+        copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.definition}")
+        converted = conversion(copy, table, old, became, using)
+        refuse_bad_rows(copy, converted, demands)
+    migrator.warn(
+        f"{table}.{column} becomes the last column of its row, and the rows lie in another order: INSERT and "
+        "COPY without a list of columns put values into others, and a logical subscriber may stop"
+    )
     identity = (
         catalog.identity_options(connection, table.oid, old.number, became.type_sql) if old.identity else ""
     )
-    changed = {tails[name]: new_tails[name] for name in tails if tails[name] != new_tails[name]}
-    source = f"({using})" if using else quote(column)
-    missing = (
-        f"{quote(shadow)} IS DISTINCT FROM {source}"
-        if comparable
-        else f"{quote(shadow)} IS NULL AND {source} IS NOT NULL"
-    )
-    plan.before += _shadow_steps(connection, table, old, became, using, missing, comparable=comparable)
-    plan.before.append(
+    kept = Shadow(connection, converted)
+    plan.before += [
+        kept.add(settings),
+        kept.fill(without_triggers=without_triggers),
         Step(
             # Before the foreign keys: the check of their rows is a join, planned by these.
             f"{table}: statistics of the new {column}",
             sql=(f"ANALYZE {table.sql} ({quote(shadow)})",),
             kind=Kind.LONG,
             undo=(),
-        )
-    )
+        ),
+    ]
     if old.not_null:
         beside.not_null(connection, table, old, shadow, plan)
-    beside.indexes_of(connection, table, changed, plan)
-    for name, definition in new_checks.items():
-        if checks.get(name) != definition:
+    beside.indexes_of(connection, table, before.changed_indexes(after), plan)
+    for name, definition in after.checks.items():
+        if before.checks.get(name) != definition:
             beside.check(connection, table, name, definition, plan)
-    beside.foreign_keys(connection, table, old, shadow, plan)
-    beside.statistics(connection, table, old, plan)
-    return [*plan.before, _swap(connection, table, old, became, identity, plan)]
+    make_beside(keys, plan)
+    beside.statistics(connection, table, old, before.changed_statistics(after), plan)
+    return [*plan.before, kept.verify(), _swap(connection, kept, identity, plan)]
 
 
 def _refuse(connection: Connection, table: Table, column: Column) -> None:
@@ -114,135 +130,39 @@ def _refuse(connection: Connection, table: Table, column: Column) -> None:
         )
 
 
-def _index_tails(connection: Connection, oid: int) -> dict[str, str]:
-    """Each index's definition from USING on, by name: a change of type gives an index another oid."""
-    found = catalog.rows(
+def _settings(connection: Connection, table: Table, old: Column, copy: int, became: Column) -> list[str]:
+    """Settings that ALTER COLUMN … TYPE keeps (target, options) or makes anew (storage, compression)."""
+    target, options = catalog.rows(
         connection,
-        "SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
-        "WHERE i.indrelid = %(oid)s",
-        oid=oid,
-    )
-    return {row[0]: row[1][row[1].index(" USING ") :] for row in found}
-
-
-def _checks(connection: Connection, oid: int) -> dict[str, str]:
-    found = catalog.rows(
-        connection,
-        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-        "WHERE conrelid = %(oid)s AND contype = 'c' ORDER BY conname",
-        oid=oid,
-    )
-    return {row[0]: row[1] for row in found}
-
-
-def _is_comparable(
-    copy: Copy, table: Table, column: str, old: Column, became: Column, using: str | None
-) -> bool:
-    """Whether the new type can be compared with what it is made from; asked of the copy."""
-    copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.type_sql}")
-    source = f"({using})" if using else quote(column)
-    execute(copy.connection, "SAVEPOINT compare")
-    try:
-        copy.run(
-            f"SELECT FROM {copy.sql} AS {quote(table.name)} "
-            f"WHERE {quote(became.name)} IS DISTINCT FROM {source}"
-        )
-    except DBAPIError:
-        execute(copy.connection, "ROLLBACK TO SAVEPOINT compare")
-        return False
-    return True
-
-
-def _shadow_steps(
-    connection: Connection,
-    table: Table,
-    old: Column,
-    became: Column,
-    using: str | None,
-    missing: str,
-    *,
-    comparable: bool,
-) -> list[Step]:
-    shadow = quote(became.name)
-    function, trigger = _sync_names(table, old)
-    value = (
-        f"(SELECT ({using}) FROM (SELECT NEW.*) AS {quote(table.name)})"
-        if using
-        else f"NEW.{quote(old.name)}"
-    )
-    body = f"BEGIN NEW.{shadow} := {value}; RETURN NEW; END"
-    # Without USING the trigger is not even called for a row that is in step already.
-    when = (
-        f" WHEN (NEW.{shadow} IS DISTINCT FROM NEW.{quote(old.name)})" if comparable and using is None else ""
-    )
-    storage = _storage(connection, table, old, became)
-    return [
-        Step(
-            f"{table}: a shadow of {old.name} as {became.type_sql}, kept in step by a trigger",
-            sql=(
-                f"ALTER TABLE {table.sql} ADD COLUMN {shadow} {became.type_sql}",
-                *storage,
-                f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS {literal(body)}",
-                # The name sorts last: it sees what the table's own BEFORE triggers made of the row.
-                f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table.sql} "
-                f"FOR EACH ROW{when} EXECUTE FUNCTION {function}()",
-                f"ALTER TABLE {table.sql} ENABLE ALWAYS TRIGGER {trigger}",
-            ),
-            locks=((table.sql, "ACCESS EXCLUSIVE"),),
-            undo=(
-                f"DROP TRIGGER {trigger} ON {table.sql}",
-                f"DROP FUNCTION {function}()",
-                f"ALTER TABLE {table.sql} DROP COLUMN {shadow}",
-            ),
-        ),
-        Step(
-            f"{table}: fill the shadow of {old.name}",
-            kind=Kind.FILL,
-            fill=Fill(
-                table.sql,
-                f"{shadow} = {f'({using})' if using else quote(old.name)}",
-                missing,
-                without_triggers=must_suppress_triggers(connection, table, f"filling the new {old.name}"),
-                columns=(became.name,),
-                parallel=True,
-            ),
-            undo=(),
-        ),
-    ]
-
-
-def _sync_names(table: Table, old: Column) -> tuple[str, str]:
-    return f"lockstep.{quote(f'sync_{table.oid}_{old.number}')}", quote(f"~lockstep_{old.number}")
-
-
-def _storage(connection: Connection, table: Table, old: Column, became: Column) -> list[str]:
-    """Column settings that ALTER COLUMN … TYPE keeps."""
-    target, storage, default_storage, options = catalog.rows(
-        connection,
-        """
-        SELECT coalesce(a.attstattarget, -1), a.attstorage::text, t.typstorage::text, a.attoptions::text[]
-        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-        WHERE a.attrelid = %(oid)s AND a.attnum = %(number)s
-        """,
+        "SELECT coalesce(attstattarget, -1), attoptions::text[] FROM pg_attribute "
+        "WHERE attrelid = %(oid)s AND attnum = %(number)s",
         oid=table.oid,
         number=old.number,
+    )[0]
+    storage, default_storage, compression = catalog.rows(
+        connection,
+        "SELECT a.attstorage::text, t.typstorage::text, a.attcompression::text "
+        "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
+        "WHERE a.attrelid = %(oid)s AND a.attname = %(name)s",
+        oid=copy,
+        name=became.name,
     )[0]
     alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(became.name)}"
     statements = []
     if target >= 0:
         statements.append(f"{alter} SET STATISTICS {target}")
-    if storage not in {default_storage, "p"}:
+    if storage != default_storage:
         words = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
         statements.append(f"{alter} SET STORAGE {words[storage]}")
+    if compression:
+        statements.append(f"{alter} SET COMPRESSION {'lz4' if compression == 'l' else 'pglz'}")
     if options:
         statements.append(f"{alter} SET ({', '.join(options)})")
     return statements
 
 
-def _swap(
-    connection: Connection, table: Table, old: Column, became: Column, identity: str, plan: Plan
-) -> Step:
-    function, trigger = _sync_names(table, old)
+def _swap(connection: Connection, kept: Shadow, identity: str, plan: Plan) -> Step:
+    table, old, became = kept.table, kept.conversion.old, kept.conversion.became
     name, shadow = quote(old.name), quote(became.name)
     alter = f"ALTER TABLE {table.sql} ALTER COLUMN"
     sequences = [row[0] for row in catalog.rows(
@@ -254,7 +174,7 @@ def _swap(
         """,
         oid=table.oid, number=old.number, kind="i" if old.identity else "a",
     )]  # fmt: skip
-    statements = [f"DROP TRIGGER {trigger} ON {table.sql}", f"DROP FUNCTION {function}()", *plan.detach]
+    statements = [kept.still_last(), *kept.drop_trigger(), *plan.detach]
     after: list[str] = []
     if old.identity:
         sequence = sequences[0]

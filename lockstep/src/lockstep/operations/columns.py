@@ -13,6 +13,7 @@ from lockstep.archive import restore as giving_back
 from lockstep.errors import LockstepError
 from lockstep.operations import constraints, indexes
 from lockstep.operations.column_type import retype
+from lockstep.operations.fillable import refuse_unfillable
 from lockstep.operations.undo import undo_alter
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
@@ -67,6 +68,7 @@ def add_column(migrator: Migrator, table: Table, operation: ops.AddColumnOp) -> 
         migrator, table, column.name, became.type_sql, None if rewritten else became.default
     )
     if rewritten:
+        refuse_unfillable(connection, table, f"filling the new {column.name}")
         steps = _filled_afterwards(migrator, table, became, identity, comment, undo, serial=serial)
     else:
         add = migrator.compile(AddColumn(table.name, column, schema=table.schema))
@@ -103,7 +105,7 @@ def _filled_afterwards(
     connection = migrator.connection
     name, said = quote(became.name), f"{table}: add column {became.name}"
     alter = f"ALTER TABLE {table.sql} ALTER COLUMN {name}"
-    add = [f"ALTER TABLE {table.sql} ADD COLUMN {name} {became.type_sql}"]
+    add = [f"ALTER TABLE {table.sql} ADD COLUMN {name} {became.definition}"]
     default = became.default
     sequence = ""
     if identity or serial:

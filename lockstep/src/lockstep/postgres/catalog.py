@@ -94,6 +94,13 @@ class Column:
     default: str | None
     identity: str
     generated: str
+    collation: str = ""
+    """COLLATE and its name, where it is not the type's own."""
+
+    @property
+    def definition(self) -> str:
+        """The type with the collation, as ADD COLUMN takes it."""
+        return f"{self.type_sql} {self.collation}".rstrip()
 
 
 def columns(connection: Connection, oid: int) -> dict[str, Column]:
@@ -102,14 +109,19 @@ def columns(connection: Connection, oid: int) -> dict[str, Column]:
         connection,
         """
         SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-               pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated
+               pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated,
+               CASE WHEN c.oid IS NULL THEN '' ELSE format('COLLATE %%I.%%I', n.nspname, c.collname) END
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        JOIN pg_type t ON t.oid = a.atttypid
+        LEFT JOIN pg_collation c ON c.oid = a.attcollation AND a.attcollation <> t.typcollation
+        LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
         WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
         """,
         oid=oid,
     )
     return {
-        row[1]: Column(row[0], row[1], row[2], row[3], row[4], _text(row[5]), _text(row[6])) for row in found
+        row[1]: Column(row[0], row[1], row[2], row[3], row[4], _text(row[5]), _text(row[6]), row[7])
+        for row in found
     }
 
 
@@ -287,3 +299,30 @@ def primary_key(connection: Connection, oid: int) -> list[str]:
             oid=oid,
         )
     ]
+
+
+def row_type_users(connection: Connection, oid: int) -> list[str]:
+    """The columns, anywhere, that hold whole rows of a table: of its row type, arrays, domains and ranges of
+    it, and types that contain one of these. PostgreSQL does not rewrite a table that has such columns.
+    """
+    found = rows(
+        connection,
+        """
+        WITH RECURSIVE holds(type) AS (
+            SELECT reltype FROM pg_class WHERE oid = %(oid)s AND reltype <> 0
+            UNION SELECT w.type FROM holds h, LATERAL (
+                SELECT oid FROM pg_type WHERE typelem = h.type OR typbasetype = h.type
+                UNION ALL SELECT rngtypid FROM pg_range WHERE rngsubtype = h.type
+                UNION ALL SELECT rngmultitypid FROM pg_range WHERE rngtypid = h.type
+                UNION ALL SELECT c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                WHERE a.atttypid = h.type AND NOT a.attisdropped AND c.reltype <> 0 AND a.attnum > 0
+            ) w(type)
+        )
+        SELECT DISTINCT format('%%I.%%I.%%I', n.nspname, c.relname, a.attname)
+        FROM holds h JOIN pg_attribute a ON a.atttypid = h.type AND NOT a.attisdropped
+        JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
+        JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY 1
+        """,
+        oid=oid,
+    )
+    return [row[0] for row in found]

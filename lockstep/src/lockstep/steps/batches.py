@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from lockstep.steps.locks import RETRIED, pause
 from lockstep.steps.pages import Pages, short_transaction, walk
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.engine import Connection
 
     from lockstep.steps.pace import Pace
@@ -46,8 +49,31 @@ def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
     todo = step.fill
     if todo is None:
         raise LockstepError(f"{step.description}: nothing to fill")
-    for member in _members(connection, todo.table):
-        _until_none_matches(connection, pace, replace(todo, table=member), name)
+    with _settings(connection, todo.settings):
+        for member in _members(connection, todo.table):
+            _until_none_matches(connection, pace, replace(todo, table=member), name)
+
+
+@contextmanager
+def _settings(connection: Connection, settings: tuple[tuple[str, str], ...]) -> Iterator[None]:
+    """The session's settings changed for as long as the block runs."""
+
+    def put(pairs: tuple[tuple[str, str], ...]) -> None:
+        for name, value in pairs:
+            catalog.scalar(
+                connection, "SELECT set_config(%(name)s, %(value)s, false)", name=name, value=value
+            )
+
+    before = tuple(
+        (name, catalog.scalar(connection, "SELECT current_setting(%(name)s)", name=name))
+        for name, _ in settings
+    )
+    put(settings)
+    try:
+        yield
+    finally:
+        with suppress(DBAPIError):  # a lost connection has no settings
+            put(before)
 
 
 def _members(connection: Connection, table: str) -> list[str]:

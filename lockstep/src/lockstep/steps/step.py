@@ -41,6 +41,8 @@ class Fill:
     """The columns that are set, unquoted; where no index has them, rows can stay on their pages."""
     parallel: bool = False
     """Whether several connections may share it; not where it is the revision's own statement."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Session settings that the expressions depend on, as they were when the step was planned."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ class Step:
         known["kind"] = Kind(known.get("kind", Kind.BRIEF))
         if known.get("fill"):
             fill = {_OLD_NAMES.get(name, name): value for name, value in known["fill"].items()}
-            known["fill"] = Fill(**fill | {"columns": tuple(fill.get("columns", ()))})
+            known["fill"] = Fill(
+                **fill
+                | {
+                    "columns": tuple(fill.get("columns", ())),
+                    "settings": tuple((name, value) for name, value in fill.get("settings", ())),
+                }
+            )
         if known.get("copy"):
             known["copy"] = Copy(**{_OLD_NAMES.get(name, name): v for name, v in known["copy"].items()})
         return cls(**known)

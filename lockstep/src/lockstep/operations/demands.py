@@ -1,0 +1,204 @@
+"""Rows that stand in the way of another type, found before anything changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.session import execute, sqlstate
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.operations.conversion import Conversion
+    from lockstep.operations.replaced_keys import ForeignKey
+    from lockstep.postgres.catalog import Column
+    from lockstep.postgres.rehearsal import Copy
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What rows must satisfy once the column has its new type, in terms of the shadow's name."""
+
+    checks: dict[str, str]
+    """Conditions of CHECK constraints, by name."""
+    expressions: tuple[str, ...]
+    """What indexes compute of a row."""
+    unique: dict[str, tuple[tuple[str, ...], str, bool]]
+    """Unique indexes by name: keys, predicate, whether NULLs count as equal."""
+    not_null: bool
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    """Those that are valid."""
+
+
+def refuse_bad_rows(copy: Copy, conversion: Conversion, demands: Demands) -> None:
+    """Read the table once and raise LockstepError, naming rows, where PostgreSQL would refuse to change the
+    type: a value that cannot be converted, NULL, a CHECK, a value twice. Inside the rehearsal's transaction.
+    """
+    table, became = conversion.table, conversion.became
+    connection = copy.connection
+    shadow = quote(became.name)
+    rows = f"{conversion.rows()} AS {quote(table.name)}"
+    asked = [f"count({shadow})"]
+    if _assigns_otherwise(copy, became):
+        copy.run(
+            "CREATE FUNCTION pg_temp.lockstep_assign(given anycompatible) RETURNS boolean "
+            "LANGUAGE plpgsql AS "
+            + literal(f"DECLARE value {became.type_sql}; BEGIN value := given; RETURN true; END")
+        )
+        asked.append(f"count(pg_temp.lockstep_assign({conversion.expression}))")
+    asked += [f"count({expression})" for expression in demands.expressions]
+    broken = [f"NOT ({condition})" for condition in demands.checks.values()]
+    broken += [f"{shadow} IS NULL"] if demands.not_null else []
+    asked += [f"count(*) FILTER (WHERE {condition})" for condition in broken]
+    execute(connection, "SAVEPOINT reading")
+    try:
+        counts = execute(connection, f"SELECT {', '.join(asked)} FROM {rows}").one()
+    except DBAPIError as error:
+        execute(connection, "ROLLBACK TO SAVEPOINT reading")
+        if (sqlstate(error) or "")[:2] not in {"22", "23", "42", "2F", "38", "39", "P0", "54"}:
+            raise
+        _name_refused(copy, conversion, error)
+    names = [f"CHECK {name}" for name in demands.checks] + ["NOT NULL"]
+    for condition, name, number in zip(broken, names, counts[len(asked) - len(broken) :], strict=False):
+        if number:
+            _refuse(
+                connection, conversion, f"break {name} as {became.type_sql}", f"FROM {rows} WHERE {condition}"
+            )
+    if (demands.unique or demands.foreign_keys) and not _stays_itself(copy, conversion, rows):
+        for name, key in demands.unique.items():
+            _refuse_twins(connection, conversion, rows, name, key)
+        for foreign_key in demands.foreign_keys:
+            _refuse_orphans(connection, conversion, foreign_key)
+
+
+def _refuse(connection: Connection, conversion: Conversion, what: str, source: str) -> None:
+    found = catalog.rows(
+        connection, f"SELECT to_jsonb({quote(conversion.table.name)})::text {source} LIMIT 5"
+    )
+    listed = "; ".join(row[0][:300] for row in found)
+    raise LockstepError(
+        f"{conversion.table}.{conversion.old.name}: these rows {what}; nothing was changed. Put them right "
+        f"first: {listed}"
+    )
+
+
+def _assigns_otherwise(copy: Copy, became: Column) -> bool:
+    """Whether the type has a length that a CAST enforces in another way than an assignment."""
+    return bool(
+        catalog.scalar(
+            copy.connection,
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                JOIN pg_cast c ON c.castsource = c.casttarget
+                 AND c.castsource IN (t.oid, t.typbasetype, t.typelem) JOIN pg_proc p ON p.oid = c.castfunc
+                WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND p.pronargs = 3)
+            """,
+            oid=copy.oid,
+            name=became.name,
+        )
+    )
+
+
+def _name_refused(copy: Copy, conversion: Conversion, error: DBAPIError) -> None:
+    """Raise with the rows whose value is refused; with PostgreSQL's message where no single one is."""
+    table = conversion.table
+    body = (
+        f"DECLARE value {conversion.became.type_sql}; "
+        f"BEGIN SELECT {conversion.expression} INTO STRICT value "
+        f"FROM (SELECT given.*) AS {quote(table.name)}; "
+        "RETURN NULL; EXCEPTION WHEN others THEN RETURN SQLERRM; END"
+    )
+    copy.run(
+        f"CREATE FUNCTION pg_temp.lockstep_refused(given {table.sql}) RETURNS text LANGUAGE plpgsql AS "
+        + literal(body)
+    )
+    found = catalog.rows(
+        copy.connection,
+        f"SELECT to_jsonb(r)::text, why FROM ONLY {table.sql} r, LATERAL pg_temp.lockstep_refused(r) why "
+        "WHERE why IS NOT NULL LIMIT 5",
+    )
+    listed = "; ".join(f"{row[0][:300]} ({row[1]})" for row in found)
+    reason = str(getattr(error, "orig", error)).splitlines()[0]
+    raise LockstepError(
+        f"{table}.{conversion.old.name} as {conversion.became.type_sql}: {reason}; nothing was changed."
+        + (f" Put these rows right first: {listed}" if listed else "")
+    ) from error
+
+
+def _stays_itself(copy: Copy, conversion: Conversion, rows: str) -> bool:
+    """Whether what was different, or equal to what others refer to, surely stays so: each value comes back
+    from the new type as it was, and what the new type takes for equal is the same to the last byte.
+    """
+    old, became = conversion.old, conversion.became
+    to_the_byte = catalog.scalar(
+        copy.connection,
+        """
+        SELECT EXISTS (
+            SELECT FROM pg_attribute a JOIN pg_opclass o ON o.opcintype = a.atttypid AND o.opcdefault
+            JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
+            JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
+             AND p.amprocnum = 4 LEFT JOIN pg_collation c ON c.oid = a.attcollation
+            WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND coalesce(c.collisdeterministic, true))
+        """,
+        oid=copy.oid,
+        name=became.name,
+    )
+    if not to_the_byte:
+        return False
+    came_back = f"CAST({quote(became.name)} AS {old.type_sql})"
+    back = f"record_image_ne(ROW({came_back}), ROW({quote(old.name)}))"
+    execute(copy.connection, "SAVEPOINT back")
+    try:
+        return not catalog.scalar(copy.connection, f"SELECT EXISTS (SELECT FROM {rows} WHERE {back})")
+    except DBAPIError:  # there is no way back, or not for every value
+        execute(copy.connection, "ROLLBACK TO SAVEPOINT back")
+        return False
+
+
+def _refuse_twins(connection: Connection, conversion: Conversion, rows: str, name: str, key: Any) -> None:
+    """Raise where rows that differ would be the same to a unique index."""
+    keys, predicate, nulls_equal = key
+    conditions = [f"({predicate})"] if predicate else []
+    if not nulls_equal:
+        conditions += [f"({part}) IS NOT NULL" for part in keys]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    parts = ", ".join(f"({part})" for part in keys)
+    found = catalog.rows(
+        connection,
+        f"SELECT jsonb_build_array({parts})::text FROM {rows}{where} "
+        f"GROUP BY {parts} HAVING count(*) > 1 LIMIT 5",
+    )
+    if found:
+        raise LockstepError(
+            f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: unique index {name} "
+            f"would have these values more than once: {'; '.join(row[0] for row in found)}; "
+            "nothing was changed"
+        )
+
+
+def _refuse_orphans(connection: Connection, conversion: Conversion, key: ForeignKey) -> None:
+    """Raise where rows would refer to nothing, since one of two equal values was rounded."""
+    oid = conversion.table.oid
+    child = conversion.rows() if key.child_oid == oid else key.child
+    parent = conversion.rows() if key.parent_oid == oid else key.parent
+    given = " AND ".join(f"c.{quote(column)} IS NOT NULL" for column in key.columns)
+    match = " AND ".join(
+        f"p.{quote(theirs)} = c.{quote(ours)}" for ours, theirs in zip(key.columns, key.referred, strict=True)
+    )
+    found = catalog.rows(
+        connection,
+        f"SELECT left(to_jsonb(c)::text, 300) FROM {child} AS c "
+        f"WHERE {given} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match}) LIMIT 5",
+    )
+    if found:
+        raise LockstepError(
+            f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: foreign key "
+            f"{key.name} would be broken by these rows: {'; '.join(row[0] for row in found)}; nothing was changed"
+        )

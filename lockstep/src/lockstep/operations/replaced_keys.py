@@ -1,0 +1,160 @@
+"""Foreign keys from and to a column that another takes the place of: tried on copies, made beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.operations.constraints import validate_foreign_key
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import literal, quote
+from lockstep.steps.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.operations.replacement import Plan
+    from lockstep.postgres.catalog import Column, Table
+    from lockstep.postgres.rehearsal import Copy
+
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key as it reads with the shadow in the column's place."""
+
+    oid: int
+    name: str
+    child_oid: int
+    parent_oid: int
+    child: str
+    parent: str
+    columns: tuple[str, ...]
+    referred: tuple[str, ...]
+    options: str
+    valid: bool
+    enforced: bool
+    comment: str | None
+
+    def definition(self, parent: str) -> str:
+        """What stands after ADD CONSTRAINT and its name."""
+        listed, referred = (", ".join(map(quote, names)) for names in (self.columns, self.referred))
+        return f"FOREIGN KEY ({listed}) REFERENCES {parent} ({referred}){self.options}"
+
+
+def foreign_keys_of(connection: Connection, table: Table, old: Column, shadow: str) -> list[ForeignKey]:
+    """The foreign keys that the column is part of, on either side. Refused with partitioned tables at the
+    other end.
+    """
+    found = catalog.rows(
+        connection,
+        """
+        SELECT k.oid, k.conname, k.conrelid, k.confrelid, k.confmatchtype::text, k.confupdtype::text,
+               k.confdeltype::text, k.condeferrable, k.condeferred, k.convalidated,
+               coalesce(to_jsonb(k)->>'conenforced', 'true') = 'true' AS enforced,
+               coalesce(to_jsonb(k)->>'conperiod', 'false') = 'true' AS period,
+               obj_description(k.oid, 'pg_constraint') AS comment,
+               format('%%I.%%I', cn.nspname, c.relname) AS child,
+               format('%%I.%%I', fn.nspname, f.relname) AS parent,
+               ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p) AS ours,
+               ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY p) AS theirs,
+               ARRAY(SELECT a.attname::text FROM unnest(k.confdelsetcols) WITH ORDINALITY u(n, p)
+                     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p) AS to_set,
+               c.relkind::text AS child_kind, f.relkind::text AS parent_kind
+        FROM pg_constraint k
+        JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
+        JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+        WHERE k.contype = 'f' AND k.conparentid = 0
+          AND (k.conrelid = %(oid)s AND %(number)s = ANY (k.conkey)
+            OR k.confrelid = %(oid)s AND %(number)s = ANY (k.confkey))
+        ORDER BY k.oid
+        """,
+        oid=table.oid,
+        number=old.number,
+    )
+    keys = []
+    for row in found:
+        if (row.child_kind, row.parent_kind) != ("r", "r") or row.period:
+            raise LockstepError(
+                f"{table}.{old.name}: foreign key {row.conname} has a partitioned table at its other end, or "
+                "a PERIOD: the column's type cannot be changed online there. Use `with lockstep.plain():`"
+            )
+
+        def renamed(names: Sequence[str], owner: int) -> tuple[str, ...]:
+            return tuple(shadow if owner == table.oid and n == old.name else n for n in names)
+
+        to_set = ", ".join(map(quote, renamed(row.to_set, row.conrelid)))
+        options = (
+            (" MATCH FULL" if row.confmatchtype == "f" else "")
+            + (f" ON UPDATE {_ACTIONS[row.confupdtype]}" if row.confupdtype != "a" else "")
+            + (f" ON DELETE {_ACTIONS[row.confdeltype]}" if row.confdeltype != "a" else "")
+            + (f" ({to_set})" if to_set else "")
+            + (" DEFERRABLE" if row.condeferrable else "")
+            + (" INITIALLY DEFERRED" if row.condeferred else "")
+        )
+        keys.append(
+            ForeignKey(
+                row.oid, row.conname, row.conrelid, row.confrelid, row.child, row.parent,
+                renamed(row.ours, row.conrelid), renamed(row.theirs, row.confrelid), options,
+                row.convalidated, row.enforced, row.comment,
+            )
+        )  # fmt: skip
+    return keys
+
+
+def rehearse(copy: Copy, table: Table, old: Column, keys: Sequence[ForeignKey]) -> None:
+    """Add the foreign keys to copies; refuse where the new type and the other end's do not go together."""
+    for number, key in enumerate(keys):
+        ends = []
+        for oid, name in ((key.child_oid, key.child), (key.parent_oid, key.parent)):
+            end = copy.sql if oid == table.oid else f"pg_temp.lockstep_end_{number}"
+            if oid != table.oid:
+                copy.run(f"CREATE TEMPORARY TABLE lockstep_end_{number} (LIKE {name} INCLUDING ALL)")
+            ends.append(end)
+        try:
+            copy.run(f"ALTER TABLE {ends[0]} ADD {key.definition(ends[1])}")
+        except DBAPIError as error:
+            message = " ".join(str(getattr(error, "orig", error)).split()).replace(
+                f'"lockstep_{old.number}_{old.name}"', f'"{old.name}"'
+            )
+            raise LockstepError(
+                f"{table}.{old.name}: foreign key {key.name} does not go with the new type, and nothing was "
+                f"changed. Drop it first. {message}"
+            ) from error
+
+
+def make_beside(keys: Sequence[ForeignKey], plan: Plan) -> None:
+    """Make the foreign keys, valid before the swap where the old ones are."""
+    for key in keys:
+        name = catalog.clip(f"lockstep_{key.oid}_{key.name}")
+        temporary = quote(name)
+        locks = dict.fromkeys((key.child, key.parent))
+        ending = " NOT VALID" if key.enforced else " NOT ENFORCED"
+        add = f"ADD CONSTRAINT {temporary} {key.definition(key.parent)}{ending}"
+        plan.before.append(
+            Step(
+                f"{key.child}: foreign key {key.name} to the new type",
+                sql=(f"ALTER TABLE {key.child} {add}",),
+                locks=tuple((end, "SHARE ROW EXCLUSIVE") for end in locks),
+                undo=(f"ALTER TABLE {key.child} DROP CONSTRAINT IF EXISTS {temporary}",),
+            )
+        )
+        if key.valid and key.enforced:
+            plan.before.append(
+                validate_foreign_key(key.child, key.child, name, key.parent, key.columns, None)
+            )
+        plan.locks[key.child_oid] = key.child
+        plan.locks[key.parent_oid] = key.parent
+        final = quote(key.name)
+        plan.detach.append(f"ALTER TABLE {key.child} DROP CONSTRAINT {final}")
+        plan.attach.append(f"ALTER TABLE {key.child} RENAME CONSTRAINT {temporary} TO {final}")
+        if key.comment:
+            plan.attach.append(f"COMMENT ON CONSTRAINT {final} ON {key.child} IS {literal(key.comment)}")
