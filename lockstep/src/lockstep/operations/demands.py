@@ -200,5 +200,6 @@ def _refuse_orphans(connection: Connection, conversion: Conversion, key: Foreign
     if found:
         raise LockstepError(
             f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: foreign key "
-            f"{key.name} would be broken by these rows: {'; '.join(row[0] for row in found)}; nothing was changed"
+            f"{key.name} would be broken by these rows: {'; '.join(row[0] for row in found)}; "
+            "nothing was changed"
         )
