@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,16 +46,24 @@ def database(cluster: Cluster) -> Iterator[str]:
     cluster.drop_database(name)
 
 
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Tell at how many points migrations were killed, and what came of it."""
-    killed = [
+def _told(terminalreporter: TerminalReporter, wanted: str) -> list[Any]:
+    """What tests have put down with ``record_property`` under a name."""
+    return [
         value
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", None) == "call"
         for name, value in report.user_properties
-        if name == "killed"
+        if name == wanted
     ]
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Tell at how many points migrations were killed, how many changes of type were compared, and what came
+    of it.
+    """
+    _tell_comparisons(terminalreporter)
+    killed = _told(terminalreporter, "killed")
     if not killed:
         return
     points: Counter[str] = Counter()
@@ -69,3 +77,16 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line(
             f"all operations: {victim} killed at {number} points, {wrong[victim]} wrong"
         )
+
+
+def _tell_comparisons(terminalreporter: TerminalReporter) -> None:
+    counts: Counter[str] = Counter()
+    refusals: Counter[str] = Counter()
+    for told in _told(terminalreporter, "compared"):
+        refusals.update(told["refusals"])
+        counts.update({name: number for name, number in told.items() if name != "refusals"})
+    if counts:
+        terminalreporter.section("changes of type, plain Alembic and Lockstep")
+        terminalreporter.write_line(", ".join(f"{number} {name}" for name, number in counts.items()))
+        for reason, number in refusals.most_common():
+            terminalreporter.write_line(f"refused by Lockstep alone, {number} times: {reason}")

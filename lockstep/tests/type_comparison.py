@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic import command
 
@@ -60,11 +60,16 @@ class Outcome:
     differences: list[str] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
 
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.cases + other.cases, self.same + other.same, self.refused_by_both + other.refused_by_both,
-            self.differences + other.differences, self.refusals + other.refusals,
-        )  # fmt: skip
+    def told(self) -> dict[str, Any]:
+        """For the summary of a test run."""
+        return {
+            "cases": self.cases,
+            "differences": len(self.differences),
+            "changes that end alike (up and down)": self.same,
+            "refused by both": self.refused_by_both,
+            "refused by Lockstep alone": sum(self.refusals.values()),
+            "refusals": dict(self.refusals),
+        }
 
     def __str__(self) -> str:
         alone = sum(self.refusals.values())
