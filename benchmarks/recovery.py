@@ -31,7 +31,7 @@ from psycopg import errors
 from benchmarks import http_load, wal
 from benchmarks.http_load import Request
 from folkmoot.commands.recount import recount
-from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.caller import Tokens
 from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 
@@ -182,7 +182,7 @@ def requests(run: Run) -> list[Request]:
     """What people do: read lists and posts, vote, take votes back, write."""
     tokens, random, made = Tokens(SECRET, timedelta(hours=2)), Random(1), []
     for user in range(1, min(run.users, 1000) + 1):
-        token = tokens.write(Caller(user, user))
+        token = tokens.write(user, user)
         public = [10 * random.randrange(run.posts // 10) + random.randint(1, 9) for _ in range(3)]
         made += [
             Request("/posts", token),

@@ -32,12 +32,14 @@ from benchmarks.http_load import Request
 from benchmarks.report import Part
 from benchmarks.site import ABSENT, COMMON, CONNECTIONS, PASSWORD, RARE, WORKERS, Site, amounts
 from folkmoot.commands.made_up import Amounts
-from folkmoot.posts import list_queries, posts, votes
-from folkmoot.posts.list_queries import Sort
+from folkmoot.posts import posts, votes
+from folkmoot.posts.list_queries import Sort, in_order
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from folkmoot.postgres.statement import Statement
 
 #: Durable, as shipped; a gigabyte of memory, so that what is measured is not the disk.
 SETTINGS = ("shared_buffers=1GB", "max_wal_size=8GB", "maintenance_work_mem=512MB")
@@ -121,27 +123,22 @@ class Run:
         return [median(found) for found in times]
 
 
-def _with(query: str, *values: str) -> str:
+def _with(statement: Statement, **values: str) -> str:
     """A statement with its parameters replaced by what pgbench understands."""
-    return re.sub(r"\$(\d+)", lambda found: values[int(found[1]) - 1], query)
+    arguments = statement.arguments(values)
+    return re.sub(r"\$(\d+)", lambda found: str(arguments[int(found[1]) - 1]), statement.sql)
 
 
 def _statements(*, reader: bool) -> dict[str, str]:
     """What the routes run for their first page and for one post."""
-    who = (":user", ":session") if reader else ("NULL", "NULL")
-    key = {
-        Sort.new: (str(2**63 - 1),),
-        Sort.top: (str(2**31 - 1), str(2**63 - 1), "NULL"),
-        Sort.hot: ("'Infinity'", str(2**63 - 1), "NULL"),
-    }
+    who = {"person": ":user" if reader else "NULL", "session": ":session" if reader else "NULL"}
+    first = {"id": str(2**63 - 1), "votes": str(2**31 - 1), "hot": "'Infinity'", "snapshot": "NULL"}
     found = {
-        sort.value: _with(
-            list_queries.list_query(sort, reader=reader, owner=False), *who, ":count", *key[sort]
-        )
+        sort.value: _with(in_order(sort, known=reader, owner=False), **who, **first, count=":count")
         for sort in Sort
     }
-    one = posts.ONE_FOR_CALLER if reader else posts.ONE
-    return {**found, "one post": _with(one, who[0], ":post", who[1])}
+    one = posts.ONE if reader else posts.ONE_FOR_NOBODY
+    return {**found, "one post": _with(one, **who, post=":post")}
 
 
 def shares(run: Run, part: Part) -> None:
@@ -163,7 +160,13 @@ def shares(run: Run, part: Part) -> None:
         Request(f"/posts/{random.choice(anywhere)}/vote", random.choice(site.tokens), "PUT")
         for _ in range(100_000)
     ]
-    _share(run, "casting a vote", every, _with(votes.CAST, ":user", ":post", ":session"), part)
+    _share(
+        run,
+        "casting a vote",
+        every,
+        _with(votes.CAST, person=":user", session=":session", post=":post"),
+        part,
+    )
 
 
 def _share(run: Run, name: str, requests: list[Request], statement: str, part: Part) -> None:

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from folkmoot.commands.made_up import Amounts
 from folkmoot.commands.seed import seed
-from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.caller import Tokens
 from folkmoot.people.passwords import HASHER
 from folkmoot.postgres import revisions
 
@@ -83,7 +83,7 @@ class Site:
         self.pids: dict[str, int] = {}
         write = Tokens(_SECRET, timedelta(days=1)).write
         some = Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
-        self.tokens = [write(Caller(self.first_user + n, self.first_session + n)) for n in some]
+        self.tokens = [write(self.first_user + n, self.first_session + n) for n in some]
 
     @contextmanager
     def served(self, application: str = "measured", **environment: str) -> Iterator[str]:

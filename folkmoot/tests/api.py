@@ -71,6 +71,10 @@ class Api:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._portal.call(partial(self._client.request, method, path, **options))
 
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a coroutine function in the application's event loop."""
+        return self._portal.call(function, *arguments)
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
 

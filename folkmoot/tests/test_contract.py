@@ -94,7 +94,7 @@ def test_the_documentation_is_served(api: Api) -> None:
 
 def test_a_cursor_is_good_for_its_list_and_its_service_only() -> None:
     cursors = Cursors(SECRET)
-    cursor = cursors.write("users", 7, "x")
+    cursor = cursors.write("users", [7, "x"])
     assert cursors.read("users", cursor) == [7, "x"]
     for other, purpose in ((cursors, "posts"), (Cursors("f" * 32), "users")):
         with pytest.raises(InvalidCursor):

@@ -153,9 +153,7 @@ def test_a_cursor_holds_the_snapshot_of_a_busy_database(api: Api) -> None:
     fill(api, 3)
     cursor = api.application.state.cursors.write(
         lists.Feed(list_queries.Sort.top, None, None).purpose,
-        0,
-        99,
-        "1000000:2000000:" + ",".join(map(str, range(1000000, 1000600))),
+        {"votes": 0, "id": 99, "snapshot": f"1000000:2000000:{','.join(map(str, range(1000000, 1000600)))}"},
     )
     assert len(cursor) > 5000
     assert len(ids(api.get(f"/posts?sort=top&cursor={cursor}"))) == 3

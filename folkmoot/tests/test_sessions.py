@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from api import PASSWORD, SECRET
-from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.caller import Tokens
 
 if TYPE_CHECKING:
     import httpx
@@ -336,5 +336,5 @@ def test_an_expired_session_is_refused_whatever_its_token_says(api: Api) -> None
 
 def test_a_token_holds_no_more_than_its_lifetime() -> None:
     tokens = Tokens(SECRET, timedelta(minutes=5))
-    claims = jwt.decode(tokens.write(Caller(1, 2)), SECRET, ["HS256"])
+    claims = jwt.decode(tokens.write(1, 2), SECRET, ["HS256"])
     assert claims["exp"] - claims["iat"] == 300

@@ -22,7 +22,7 @@ from alembic import command
 from api import SECRET
 from benchmarks import http_load
 from folkmoot.commands.recount import recount
-from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.caller import Tokens
 from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 
@@ -110,7 +110,7 @@ def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
     counted = [0]
 
     def vote(port: int, user: int, session: int) -> None:
-        headers = {"Authorization": f"Bearer {tokens.write(Caller(user, session))}"}
+        headers = {"Authorization": f"Bearer {tokens.write(user, session)}"}
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         turn = 0
         while not stop.is_set():
@@ -175,7 +175,7 @@ def test_a_thousand_people_vote_on_ten_posts_while_others_are_deleted(
     tokens = Tokens(SECRET, timedelta(hours=1))
     random = Random(1)
     requests = [
-        http_load.Request(f"/posts/{post}/vote", tokens.write(Caller(*person)), method)
+        http_load.Request(f"/posts/{post}/vote", tokens.write(*person), method)
         for person in people[:1000]
         for post in range(1, POSTS + 1)
         for method in ("PUT", "DELETE", "PUT")

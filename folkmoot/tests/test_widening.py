@@ -22,7 +22,7 @@ from alembic import command
 from api import SECRET
 from benchmarks import http_load
 from folkmoot.commands.recount import recount
-from folkmoot.people.caller import Caller, Tokens
+from folkmoot.people.caller import Tokens
 from folkmoot.postgres import revisions
 from running import free_port
 from test_migrations import Migrations, fill, fingerprint, migrations
@@ -84,7 +84,7 @@ def requests(people: list[tuple[int, int]], posts: int) -> list[http_load.Reques
     """What people do: read lists and posts, vote, take votes back, write and edit."""
     tokens, random, made = Tokens(SECRET, timedelta(hours=1)), Random(1), []
     for user, session in people:
-        token = tokens.write(Caller(user, session))
+        token = tokens.write(user, session)
         post = random.randint(1, posts)
         made += [
             http_load.Request("/posts", token),

@@ -93,9 +93,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = contract.openapi(
-                app, optional_logins=(caller.reader, caller.reading_claimant)
-            )
+            app.openapi_schema = contract.openapi(app, caller.OPTIONAL_LOGINS)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -10,16 +10,16 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Query
 
-from folkmoot.http.problems import (
-    Invalid,
-)
+from folkmoot.http.problems import Invalid
+
+CURSOR_PATTERN = r"^[A-Za-z0-9_-]+$"
 
 #: Where a page begins.
 Cursor = Annotated[
     str | None,
     Query(
         max_length=512,
-        pattern=r"^[A-Za-z0-9_-]+$",
+        pattern=CURSOR_PATTERN,
         description="Where the page begins: the `next_cursor` of the page before it, unaltered.",
     ),
 ]
@@ -41,12 +41,12 @@ class Cursors:
     def __init__(self, secret: str) -> None:
         self._key = hashlib.sha256(b"cursors:" + secret.encode()).digest()
 
-    def write(self, purpose: str, *sort_key: Any) -> str:
+    def write(self, purpose: str, key: Any) -> str:
         """Seal where the next page of one list (the purpose: its order and filters) begins."""
-        body = msgspec.json.encode(sort_key)
+        body = msgspec.json.encode(key)
         return _base64(self._seal(purpose, body) + body)
 
-    def read(self, purpose: str, cursor: str) -> list[Any]:
+    def read(self, purpose: str, cursor: str) -> Any:
         """Open a cursor; raises InvalidCursor where it was altered or made for another list."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -56,8 +56,7 @@ class Cursors:
         # The spelling counts too: the last character of base64 has bits that decode to nothing.
         if not hmac.compare_digest(seal, self._seal(purpose, body)) or _base64(raw) != cursor:
             raise InvalidCursor
-        values: list[Any] = msgspec.json.decode(body)
-        return values
+        return msgspec.json.decode(body)
 
     def _seal(self, purpose: str, body: bytes) -> bytes:
         return hmac.digest(self._key, purpose.encode() + b"\x00" + body, "sha256")[:16]

@@ -15,14 +15,15 @@ from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body, Id, Limit
 from folkmoot.http.problems import Conflict, Forbidden, NotFound, TokenRefused, TooManyAttempts
 from folkmoot.people import sessions
-from folkmoot.people.caller import Caller, Claimant, Member, Reader, alive
+from folkmoot.people.caller import Member, MemberBearer, ReaderTransaction  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.people.limits import Attempts, client_of
 from folkmoot.people.phone import PhoneNumber  # noqa: TC001 (Pydantic reads the annotations)
-from folkmoot.postgres.pool import Route, Transaction, transaction
+from folkmoot.postgres.pool import Route, transaction
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
+    from folkmoot.people.caller import Caller
     from folkmoot.people.passwords import Passwords
     from folkmoot.postgres.pool import Connection, Pool
 
@@ -105,7 +106,7 @@ async def insert(connection: Connection, account: Registration, password_hash: s
     return row
 
 
-async def update(connection: Connection, user_id: int, changes: dict[str, Any]) -> asyncpg.Record:
+async def update(caller: Caller, changes: dict[str, Any]) -> asyncpg.Record:
     """Change some of `_CHANGEABLE`; raises EmailTaken, and TokenRefused where the person is gone."""
     names = [name for name in _CHANGEABLE if name in changes]
     if "email" in names:
@@ -115,7 +116,7 @@ async def update(connection: Connection, user_id: int, changes: dict[str, Any]) 
     settings = ", ".join(f"{name} = ${number}" for number, name in enumerate(names, 2))
     statement = f"UPDATE users SET {settings} WHERE id = $1::bigint RETURNING {_ACCOUNT}" if names else MINE
     try:
-        row = await connection.fetchrow(statement, user_id, *(changes[name] for name in names))
+        row = await caller.connection.fetchrow(statement, caller.user_id, *(changes[name] for name in names))
     except asyncpg.UniqueViolationError:
         raise EmailTaken from None
     if row is None:
@@ -143,54 +144,52 @@ async def register(request: Request, account: Registration) -> Response:
 
 @router.get("/users", response_model=ProfilePage)
 async def list_profiles(
-    request: Request, connection: Transaction, _caller: Reader, limit: Limit = 20, cursor: Cursor = None
+    request: Request, connection: ReaderTransaction, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     """List the public profiles, the oldest first."""
     cursors: Cursors = request.app.state.cursors
-    after = cursors.read("users", cursor)[0] if cursor else 0
+    after = cursors.read("users", cursor) if cursor else 0
     rows = await connection.fetch(_PAGE, after, limit + 1)
     more = cursors.write("users", rows[limit - 1]["id"]) if len(rows) > limit else None
     return _json({"items": [dict(row) for row in rows[:limit]], "next_cursor": more})
 
 
 @router.get("/users/me", response_model=Account)
-async def read_account(connection: Transaction, caller: Member) -> Response:
+async def read_account(caller: Member) -> Response:
     """Read one's own account."""
-    row = await connection.fetchrow(MINE, caller.user_id)
+    row = await caller.connection.fetchrow(MINE, caller.user_id)
     if row is None:
         raise TokenRefused("The session of this access token has ended.")
     return _json(dict(row), headers={"Cache-Control": "no-store"})
 
 
 @router.patch("/users/me", response_model=Account, responses=answers(EmailTaken, Forbidden, TooManyAttempts))
-async def change_account(request: Request, caller: Claimant, changes: Changes) -> Response:
+async def change_account(request: Request, bearer: MemberBearer, changes: Changes) -> Response:
     """Change one's own account. A new password ends every other session."""
-    pool: Pool = request.app.state.pool
     passwords: Passwords = request.app.state.passwords
     wanted = changes.model_dump(exclude_unset=True)
-    async with transaction(pool) as connection:
-        await alive(connection, caller)
+    async with bearer.transaction() as caller:
+        user_id = caller.user_id
     if "email" in wanted or "password" in wanted:
-        await _prove(request, caller, wanted.pop("current_password", None))
+        await _prove(request, user_id, wanted.pop("current_password", None))
     if "password" in wanted:
         wanted["password"] = await passwords.hash(changes.password)
-    async with transaction(pool) as connection:
-        await alive(connection, caller)
-        row = await update(connection, caller.user_id, wanted)
+    async with bearer.transaction() as caller:
+        row = await update(caller, wanted)
         if "password" in wanted:
-            await sessions.end_others(connection, caller)
+            await sessions.end_others(caller)
     return _json(dict(row), headers={"Cache-Control": "no-store"})
 
 
 @router.delete("/users/me", status_code=204, response_class=Response)
-async def delete_account(connection: Transaction, caller: Member) -> Response:
+async def delete_account(caller: Member) -> Response:
     """Delete one's account, and with it one's posts, votes and sessions."""
-    await connection.execute(_DELETE, caller.user_id)
+    await caller.connection.execute(_DELETE, caller.user_id)
     return Response(status_code=204)
 
 
 @router.get("/users/{id}", response_model=Profile, responses=answers(NotFound))
-async def read_profile(connection: Transaction, _caller: Reader, id: Id) -> Response:  # noqa: A002 (the path's own name)
+async def read_profile(connection: ReaderTransaction, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """Read a public profile: never the e-mail address or the phone number."""
     row = await connection.fetchrow(_ONE, id)
     if row is None:
@@ -198,7 +197,7 @@ async def read_profile(connection: Transaction, _caller: Reader, id: Id) -> Resp
     return _json(dict(row))
 
 
-async def _prove(request: Request, caller: Caller, password: str | None) -> None:
+async def _prove(request: Request, user_id: int, password: str | None) -> None:
     """See to it that the person knows the password; wrong ones count as failed logins."""
     if password is None:
         raise Forbidden("A new e-mail address or password needs the current_password as well.")
@@ -206,7 +205,7 @@ async def _prove(request: Request, caller: Caller, password: str | None) -> None
     passwords: Passwords = request.app.state.passwords
     async with passwords.turn():
         async with transaction(pool) as connection:
-            account = await connection.fetchrow(_PROOF, caller.user_id)
+            account = await connection.fetchrow(_PROOF, user_id)
             if account is None:
                 raise TokenRefused("The session of this access token has ended.")
             attempts = Attempts(account["email"], client_of(request))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import jwt
 from fastapi import Depends, Request
@@ -15,19 +16,23 @@ from fastapi.security.base import SecurityBase
 
 from folkmoot.http.parameters import MAX_ID
 from folkmoot.http.problems import LoginRequired, TokenRefused
-from folkmoot.postgres.pool import Transaction  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.postgres.pool import Connection, Transaction, transaction
+from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import timedelta
 
-    from folkmoot.postgres.pool import Connection
+    import asyncpg
+
+    from folkmoot.postgres.pool import Pool
 
 ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """The person who is asking, by a session that is alive."""
+class Claims:
+    """What a token says: nothing but its signature has been checked."""
 
     user_id: int
     session_id: int
@@ -40,12 +45,12 @@ class Tokens:
         self._key = secret.encode()
         self.seconds = int(lifetime.total_seconds())
 
-    def write(self, caller: Caller) -> str:
+    def write(self, user_id: int, session_id: int) -> str:
         now = int(time.time())
-        claims = {"sub": str(caller.user_id), "sid": caller.session_id, "iat": now, "exp": now + self.seconds}
+        claims = {"sub": str(user_id), "sid": session_id, "iat": now, "exp": now + self.seconds}
         return jwt.encode(claims, self._key, "HS256")
 
-    def read(self, token: str) -> Caller:
+    def read(self, token: str) -> Claims:
         """Check a token's signature and expiry; whether its session lives, the database says.
 
         Raises TokenRefused.
@@ -64,51 +69,126 @@ class Tokens:
         user = int(subject)
         if user > MAX_ID:
             raise TokenRefused("The access token is not one of ours.")
-        return Caller(user, session)
+        return Claims(user, session)
 
 
-def claimed(request: Request) -> Caller | None:
-    """Who the bearer token says is asking (RFC 6750, 2.1), None without one.
+#: The session that asks, for any statement: one row where it lives, and none where it or its person is gone.
+#: A look-up by primary key. It says whether the last use is noted, which is done every five minutes at most.
+SESSION = """
+    SELECT last_used_at >= now() - interval '5 minutes' AS noted FROM sessions
+     WHERE id = :session AND user_id = CAST(:person AS bigint) AND expires_at > now()
+"""
+#: The same for somebody who is not logged in, with null for the parameters.
+NOBODY = "SELECT TRUE AS noted WHERE CAST(:session AS bigint) IS NULL"
+_LOOK_UP = Statement(SESSION)
+# A concurrent request of the same session may be noting it already: nobody waits for that.
+_NOTE_USE = Statement("""
+    UPDATE sessions SET last_used_at = now()
+     WHERE id = (SELECT id FROM sessions WHERE id = :session FOR UPDATE SKIP LOCKED)
+""")
 
-    Only a signature has been checked: see to it that `ALIVE` holds, in the same query where speed matters.
-    Raises TokenRefused.
+
+async def _look_up(connection: Connection | Pool, claims: Claims) -> None:
+    """See to it that a claimed session lives, and note its use; raises TokenRefused."""
+    row = await _LOOK_UP.row(connection, person=claims.user_id, session=claims.session_id)
+    if row is None:
+        raise TokenRefused("The session of this access token has ended.")
+    if not row["noted"]:
+        await _NOTE_USE.row(connection, session=claims.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody whose session lives, and the transaction that found it so: one is not to be had without the
+    other.
     """
+
+    user_id: int
+    session_id: int
+    connection: Connection
+
+
+class Bearer:
+    """Somebody who brings a token with our signature (RFC 6750), before the database was asked.
+
+    Who it is does not come out of here but by a look-up of the session: within a statement (`ask`), or at the
+    beginning of a transaction. No connection is held in between.
+    """
+
+    known = True
+
+    def __init__(self, pool: Pool, claims: Claims) -> None:
+        self._pool = pool
+        self._claims = claims
+        self._lives = False
+
+    async def ask(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run a statement that looks the session up itself, as SESSION, and return its rows.
+
+        Each row has SESSION's column `noted`; `:person` and `:session` are filled in here. Raises
+        TokenRefused where there is no row because the session has ended.
+        """
+        claims = self._claims
+        rows = await statement.rows(self._pool, person=claims.user_id, session=claims.session_id, **values)
+        if not self._lives and not (rows and rows[0]["noted"]):
+            await self.check()
+        self._lives = True
+        return rows
+
+    async def check(self) -> None:
+        """Look the session up; raises TokenRefused where it has ended."""
+        await _look_up(self._pool, self._claims)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Caller]:
+        """A transaction that begins with the look-up, committed at the end; raises TokenRefused."""
+        async with transaction(self._pool) as connection:
+            yield await _caller(connection, self._claims)
+
+
+class Anonymous:
+    """Somebody who is not logged in, where anybody may read."""
+
+    known = False
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def ask(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run a statement that has NOBODY where those of a `Bearer` have SESSION."""
+        return await statement.rows(self._pool, person=None, session=None, **values)
+
+
+async def _caller(connection: Connection, claims: Claims) -> Caller:
+    await _look_up(connection, claims)
+    return Caller(claims.user_id, claims.session_id, connection)
+
+
+def _claims(request: Request) -> Claims | None:
+    """What the bearer token says (RFC 6750, 2.1), None without one; raises TokenRefused."""
     header = request.headers.get("authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer":
         return None
-    return cast("Tokens", request.app.state.tokens).read(token.strip())
+    tokens: Tokens = request.app.state.tokens
+    return tokens.read(token.strip())
 
 
-#: Whether session $1 of person $2 lives, as a condition for other queries: one look-up by primary key.
-ALIVE = "EXISTS (SELECT FROM sessions WHERE id = $1 AND user_id = $2 AND expires_at > now())"
-#: Whether a session's last use is noted, which is done every five minutes at most. Where it is not: `alive`.
-NOTED = "last_used_at >= now() - interval '5 minutes'"
-_LOOK_UP = f"""
-    SELECT NOT {NOTED} FROM sessions
-     WHERE id = $1 AND user_id = $2 AND expires_at > now()
-"""
-# A concurrent request of the same session may be noting it already: nobody waits for that.
-_NOTE_USE = """
-    UPDATE sessions SET last_used_at = now()
-     WHERE id = (SELECT id FROM sessions WHERE id = $1 FOR UPDATE SKIP LOCKED)
-"""
+def _required(request: Request) -> Claims:
+    claims = _claims(request)
+    if claims is None:
+        raise LoginRequired
+    return claims
 
 
-async def alive(connection: Connection, caller: Caller) -> Caller:
-    """See to it that a claimed session lives; raises TokenRefused where it or its person is gone."""
-    outdated = await connection.fetchval(_LOOK_UP, caller.session_id, caller.user_id)
-    if outdated is None:
-        raise TokenRefused("The session of this access token has ended.")
-    if outdated:
-        await connection.execute(_NOTE_USE, caller.session_id)
-    return caller
+def _optional(request: Request) -> Claims | None:
+    return _claims(request) if request.app.state.settings.public_read else _required(request)
 
 
 class _Login(SecurityBase):
-    """The security scheme, in OpenAPI and as the dependency that enforces it."""
+    """The security scheme, in OpenAPI and as the dependencies that enforce it."""
 
     def __init__(self) -> None:
         flow = OAuthFlowPassword(tokenUrl="login", refreshUrl="login/refresh", scopes={})
@@ -118,50 +198,37 @@ class _Login(SecurityBase):
 
 class _Member(_Login):
     async def __call__(self, request: Request, connection: Transaction) -> Caller:
-        caller = claimed(request)
-        if caller is None:
-            raise LoginRequired
-        return await alive(connection, caller)
+        return await _caller(connection, _required(request))
+
+
+class _MemberBearer(_Login):
+    async def __call__(self, request: Request) -> Bearer:
+        return Bearer(request.app.state.pool, _required(request))
 
 
 class _Reader(_Login):
-    async def __call__(self, request: Request, connection: Transaction) -> Caller | None:
-        caller = readable(request)
-        return None if caller is None else await alive(connection, caller)
+    async def __call__(self, request: Request) -> Bearer | Anonymous:
+        pool, claims = request.app.state.pool, _optional(request)
+        return Bearer(pool, claims) if claims else Anonymous(pool)
 
 
-def readable(request: Request) -> Caller | None:
-    """Who claims to be asking, on a route that anybody may read; raises LoginRequired if PUBLIC_READ is off.
-
-    As with `claimed`, whether the session lives is still to be asked.
-    """
-    caller = claimed(request)
-    if caller is None and not request.app.state.settings.public_read:
-        raise LoginRequired
-    return caller
+class _ReaderTransaction(_Login):
+    async def __call__(self, request: Request, connection: Transaction) -> Connection:
+        if claims := _optional(request):
+            await _look_up(connection, claims)
+        return connection
 
 
-class _Claimant(_Login):
-    async def __call__(self, request: Request) -> Caller:
-        caller = claimed(request)
-        if caller is None:
-            raise LoginRequired
-        return caller
+_reader, _reader_transaction = _Reader(), _ReaderTransaction()
+#: The dependencies of routes that anybody may read, unless PUBLIC_READ is off.
+OPTIONAL_LOGINS = (_reader, _reader_transaction)
 
-
-class _ReadingClaimant(_Login):
-    async def __call__(self, request: Request) -> Caller | None:
-        return readable(request)
-
-
-member = _Member()
-reader = _Reader()
-reading_claimant = _ReadingClaimant()
-#: Somebody who is logged in; others get a 401.
-Member = Annotated[Caller, Depends(member)]
-#: Somebody whose token is signed by us, for routes that must not hold a connection yet: they ask `alive`.
-Claimant = Annotated[Caller, Depends(_Claimant())]
-#: Whoever asks: None is anonymous, and gets a 401 where PUBLIC_READ is off.
-Reader = Annotated[Caller | None, Depends(reader)]
-#: As Reader, but with no more than a signature checked, as with Claimant.
-ReadingClaimant = Annotated[Caller | None, Depends(reading_claimant)]
+#: What a route asks for, by what it needs. Without a token all of them answer 401, those of readers where
+#: PUBLIC_READ is off. Somebody who is logged in, in the request's transaction:
+Member = Annotated[Caller, Depends(_Member())]
+#: Somebody who is logged in, for routes that ask a single statement, or wait for something on the way:
+MemberBearer = Annotated[Bearer, Depends(_MemberBearer())]
+#: Whoever may read, for routes that ask single statements:
+Reader = Annotated[Bearer | Anonymous, Depends(_reader)]
+#: Whoever may read, where it does not matter who: the request's transaction.
+ReaderTransaction = Annotated[Connection, Depends(_reader_transaction)]

@@ -90,7 +90,7 @@ async def begin(request: Request, connection: Connection, user_id: int) -> Respo
     )
     if session_id is None:  # deleted since the password was checked
         return respond(InvalidGrant())
-    return _pair(request, Caller(user_id, session_id), f"{session_id}.{family}.{secret}")
+    return _pair(request, user_id, session_id, f"{session_id}.{family}.{secret}")
 
 
 async def rotate(request: Request, connection: Connection, token: str) -> Response:
@@ -108,23 +108,23 @@ async def rotate(request: Request, connection: Connection, token: str) -> Respon
     if user_id is None:
         await connection.execute(_END_FAMILY, session_id, _digest(family))
         return respond(InvalidGrant("The refresh token is unknown, has expired, or was used before."))
-    return _pair(request, Caller(user_id, session_id), f"{session_id}.{family}.{fresh}")
+    return _pair(request, user_id, session_id, f"{session_id}.{family}.{fresh}")
 
 
-async def end(connection: Connection, caller: Caller) -> None:
+async def end(caller: Caller) -> None:
     """End the session that asks."""
-    await connection.execute(_END, caller.session_id, caller.user_id)
+    await caller.connection.execute(_END, caller.session_id, caller.user_id)
 
 
-async def end_others(connection: Connection, caller: Caller) -> None:
+async def end_others(caller: Caller) -> None:
     """End every session of a person but the one that asks."""
-    await connection.execute(_END_OTHERS, caller.user_id, caller.session_id)
+    await caller.connection.execute(_END_OTHERS, caller.user_id, caller.session_id)
 
 
-def _pair(request: Request, caller: Caller, refresh_token: str) -> Response:
+def _pair(request: Request, user_id: int, session_id: int, refresh_token: str) -> Response:
     tokens: Tokens = request.app.state.tokens
     pair = {
-        "access_token": tokens.write(caller),
+        "access_token": tokens.write(user_id, session_id),
         "token_type": "bearer",
         "expires_in": tokens.seconds,
         "refresh_token": refresh_token,
@@ -152,28 +152,28 @@ router = APIRouter(tags=["sessions"], route_class=Route)
 
 @router.get("/sessions", response_model=SessionPage)
 async def list_sessions(
-    request: Request, connection: Transaction, caller: Member, limit: Limit = 20, cursor: Cursor = None
+    request: Request, caller: Member, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     """List my sessions, the newest first."""
     cursors: Cursors = request.app.state.cursors
-    before = cursors.read("sessions", cursor)[0] if cursor else MAX_ID
-    rows = await connection.fetch(_LIST, caller.user_id, before, limit + 1)
+    before = cursors.read("sessions", cursor) if cursor else MAX_ID
+    rows = await caller.connection.fetch(_LIST, caller.user_id, before, limit + 1)
     items = [{**row, "current": row["id"] == caller.session_id} for row in rows[:limit]]
     more = cursors.write("sessions", items[-1]["id"]) if len(rows) > limit else None
     return Response(msgspec.json.encode({"items": items, "next_cursor": more}), media_type="application/json")
 
 
 @router.delete("/sessions", status_code=204, response_class=Response)
-async def end_all_sessions(connection: Transaction, caller: Member) -> Response:
+async def end_all_sessions(caller: Member) -> Response:
     """End all my sessions, this one too."""
-    await connection.execute(_END_ALL, caller.user_id)
+    await caller.connection.execute(_END_ALL, caller.user_id)
     return Response(status_code=204)
 
 
 @router.delete("/sessions/{id}", status_code=204, response_class=Response, responses=answers(NotFound))
-async def end_session(connection: Transaction, caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
+async def end_session(caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """End one of my sessions; its tokens are refused from then on."""
-    if await connection.fetchval(_END, id, caller.user_id) is None:
+    if await caller.connection.fetchval(_END, id, caller.user_id) is None:
         raise NotFound("You have no such session.")
     return Response(status_code=204)
 
@@ -275,9 +275,9 @@ async def refresh(request: Request, connection: Transaction) -> Response:
 
 
 @router.post("/logout", status_code=204, response_class=Response)
-async def logout(connection: Transaction, caller: Member) -> Response:
+async def logout(caller: Member) -> Response:
     """End this session: its tokens are refused from then on."""
-    await end(connection, caller)
+    await end(caller)
     return Response(status_code=204)
 
 

@@ -1,11 +1,19 @@
-"""The SQL of lists of posts."""
+"""The SQL of lists of posts.
+
+Each statement finds candidates, at most `:count` that come after a sort key, and then their posts. It is
+asked by `:person` with `:session` (see `people.caller`). The sort key is `:id`, in lists by rank with
+`:votes` or `:hot` and the `:snapshot` in which paging began. The filters are `:words` and `:owner`; a window
+of a search goes down to `:least`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from folkmoot.people.caller import NOTED
+from folkmoot.people.caller import NOBODY, SESSION
+from folkmoot.postgres.statement import Statement
 from folkmoot.posts.posts import COLUMNS, JOINED, VISIBLE
 
 
@@ -17,85 +25,121 @@ class Sort(StrEnum):
     hot = "hot"
 
 
+# Null where the number never fell. A transaction from beyond the current ones is of the server that a dump
+# was made on.
+_STEADY = """(
+    c.fell IS NULL OR CAST(:snapshot AS text) IS NULL
+    OR pg_visible_in_snapshot(c.fell::text::xid8, CAST(CAST(:snapshot AS text) AS pg_snapshot))
+    OR c.fell::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot())
+)"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order of posts: a table `c` that has indexes in it, and the sort key."""
+
+    table: str
+    #: The table's column of the post's id.
+    post: str
+    #: The columns of the sort key, each falling; the parameters that say where a page begins are their names.
+    key: tuple[str, ...]
+    #: Whether `c` comes after where the page begins.
+    after: str
+    #: What has to be remembered from the first page on.
+    snapshot: str
+
+    @property
+    def columns(self) -> str:
+        return ", ".join(f"c.{self.post} AS id" if name == "id" else f"c.{name}" for name in self.key)
+
+    def by(self, prefix: str = "") -> str:
+        """ORDER BY, where there are the columns of the key."""
+        return ", ".join(f"{prefix}{name} DESC" for name in self.key)
+
+
+def _by_rank(name: str, kind: str) -> Order:
+    return Order(
+        table="post_ranks",
+        post="post_id",
+        key=(name, "id"),
+        after=f"(c.{name}, c.post_id) < (CAST(:{name} AS {kind}), CAST(:id AS bigint)) AND {_STEADY}",
+        snapshot="(SELECT pg_current_snapshot()::text)",
+    )
+
+
+ORDERS = {
+    Sort.new: Order(
+        table="posts", post="id", key=("id",), after="c.id < CAST(:id AS bigint)", snapshot="NULL::text"
+    ),
+    Sort.top: _by_rank("votes", "int"),
+    Sort.hot: _by_rank("hot", "float8"),
+}
+_MINE = "c.owner_id = CAST(:person AS bigint)"
+_OF_OWNER = "c.owner_id = CAST(:owner AS bigint)"
+_MATCHES = "c.document @@ websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
 # A page is cut with two limits. Behind a limit that is a parameter the planner expects a tenth of the rows,
 # and joins whole tables; so a constant tells it that there are few, and the parameter stops earlier.
 _MOST = 101
 
 
-def _branches(select: str, table: str, where: str, order: str, *, reader: bool) -> str:
-    """The posts of VISIBLE in order, from indexes in that order: the published ones and one's own drafts."""
-    chosen, ordered = f"SELECT {select} FROM {table} AS c", f"ORDER BY {order} LIMIT {_MOST}"
-    published = f"({chosen} WHERE published AND {where} {ordered})"
-    drafts = f"({chosen} WHERE NOT published AND owner_id = $1::bigint AND {where} {ordered})"
-    return f"({published} UNION ALL {drafts})" if reader else published
+@cache
+def in_order(sort: Sort, *, known: bool, owner: bool) -> Statement:
+    """A page of a list: walked along the index in its order."""
+    order = ORDERS[sort]
+    conditions = (order.after, _OF_OWNER) if owner else (order.after,)
+    return _page(order, _visible(order, *conditions, known=known), known=known)
 
 
-def _page(keys: str, candidates: str, order: str, *, reader: bool, more: str = "NULL::text") -> str:
-    """The posts of the candidates; $1 person, $2 session, $3 how many.
+@cache
+def window(*, known: bool) -> Statement:
+    """Matches among the newest posts, down to `:least`: each looked at, in the order of `new`."""
+    order = ORDERS[Sort.new]
+    conditions = order.after, "c.id >= CAST(:least AS bigint)", _MATCHES
+    return _page(order, _visible(order, *conditions, known=known), known=known)
 
-    Each row ends with whether the session's use is noted, the sort key, and ``more``.
-    """
-    session = (
-        f"SELECT {NOTED} AS noted FROM sessions WHERE id = $2 AND user_id = $1::bigint AND expires_at > now()"
-    )
-    nobody = "SELECT TRUE AS noted WHERE $2::bigint IS NULL"
-    ordered = ", ".join(f"k.{key} DESC" for key in keys.split(", "))
+
+@cache
+def matches(sort: Sort, *, known: bool, owner: bool) -> Statement:
+    """A page of all matches: found by the index on words, and then sorted."""
+    order = ORDERS[sort]
+    conditions = [_MATCHES, f"(c.published OR {_MINE})" if known else "c.published"]
+    if owner:
+        conditions.append(_OF_OWNER)
+    # OFFSET 0 keeps the order and the limit out of it, for which the planner would walk; + 0 the ids' index.
+    if sort is Sort.new:
+        conditions.append("c.id + 0 < CAST(:id AS bigint)")
+    hits = f"SELECT c.id FROM posts AS c WHERE {' AND '.join(conditions)} OFFSET 0"
+    if sort is not Sort.new:
+        hits = f"""
+            SELECT {order.columns} FROM ({hits}) AS h JOIN post_ranks AS c ON c.post_id = h.id
+             WHERE {order.after}
+        """
+    return _page(order, hits, known=known)
+
+
+def _visible(order: Order, *conditions: str, known: bool) -> str:
+    """What one may see, from indexes in that order: the published posts, and one's own drafts."""
+    published = _along_index(order, "c.published", *conditions)
+    drafts = _along_index(order, "NOT c.published", _MINE, *conditions)
+    return f"({published}) UNION ALL ({drafts})" if known else published
+
+
+def _along_index(order: Order, *conditions: str) -> str:
     return f"""
-        SELECT {COLUMNS}, s.noted, {", ".join(f"k.{key}" for key in keys.split(", "))}, {more}
-          FROM ({session if reader else nobody}) AS s
-         CROSS JOIN (SELECT {keys} FROM {candidates} AS b ORDER BY {order} LIMIT $3) AS k
+        SELECT {order.columns} FROM {order.table} AS c WHERE {" AND ".join(conditions)}
+         ORDER BY {order.by()} LIMIT {_MOST}
+    """
+
+
+def _page(order: Order, candidates: str, *, known: bool) -> Statement:
+    """The posts of the candidates, which have the columns of the sort key; it comes out as `key_…`."""
+    names = ", ".join(order.key)
+    key = ", ".join(f"k.{name} AS key_{name}" for name in order.key)
+    return Statement(f"""
+        SELECT {COLUMNS}, s.noted, {key}, {order.snapshot} AS snapshot
+          FROM ({SESSION if known else NOBODY}) AS s
+         CROSS JOIN (SELECT {names} FROM ({candidates}) AS b ORDER BY {order.by()} LIMIT :count) AS k
           JOIN posts AS p ON p.id = k.id JOIN post_ranks AS r ON r.post_id = p.id {JOINED}
          WHERE {VISIBLE}
-         ORDER BY {ordered}
-    """
-
-
-@cache
-def list_query(sort: Sort, *, reader: bool, owner: bool) -> str:
-    """$4… the key after which the page begins, then for top and hot the snapshot, then the owner."""
-    if sort is Sort.new:
-        where = "id < $4::bigint" + (" AND owner_id = $5::bigint" if owner else "")
-        candidates = _branches("id", "posts", where, "id DESC", reader=reader)
-        return _page("id", candidates, "id DESC", reader=reader)
-    key, kind = ("votes", "int") if sort is Sort.top else ("hot", "float8")
-    where = f"({key}, post_id) < ($4::{kind}, $5::bigint) AND {_STEADY}"
-    where += " AND owner_id = $7::bigint" if owner else ""
-    select = f"post_id AS id, {key}"
-    candidates = _branches(select, "post_ranks", where, f"{key} DESC, post_id DESC", reader=reader)
-    return _page(f"{key}, id", candidates, f"{key} DESC, id DESC", reader=reader, more=_SNAPSHOT)
-
-
-_SNAPSHOT = "(SELECT pg_current_snapshot()::text)"
-# Null where the number never fell. A transaction from beyond the current ones is of the server that a dump
-# was made on.
-_STEADY = """(fell IS NULL OR $6::text IS NULL
-    OR pg_visible_in_snapshot(fell::text::xid8, $6::text::pg_snapshot)
-    OR fell::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()))"""
-_MATCHES = "document @@ websearch_to_tsquery(post_search_language(), {q})"
-
-
-@cache
-def window(*, reader: bool) -> str:
-    """Matches among a window of ids: $4 below this id, $5 and from this one on, $6 words."""
-    where = f"id < $4::bigint AND id >= $5::bigint AND {_MATCHES.format(q='$6::text')}"
-    candidates = _branches("id", "posts", where, "id DESC", reader=reader)
-    return _page("id", candidates, "id DESC", reader=reader)
-
-
-@cache
-def indexed(sort: Sort, *, reader: bool, owner: bool) -> str:
-    """Matches from the index on words, sorted: parameters as of `list_query`, the words before the owner."""
-    words, whose = ("$5", "$6") if sort is Sort.new else ("$7", "$8")
-    who = "(c.published OR c.owner_id = $1::bigint)" if reader else "c.published"
-    where = f"{_MATCHES.format(q=f'{words}::text')} AND {who}"
-    where += f" AND c.owner_id = {whose}::bigint" if owner else ""
-    # OFFSET 0 keeps the order and the limit out of it, for which the planner would walk; + 0 the ids' index.
-    hits = f"SELECT c.id FROM posts AS c WHERE {where}"
-    if sort is Sort.new:
-        candidates = f"({hits} AND c.id + 0 < $4::bigint OFFSET 0)"
-        return _page("id", candidates, "id DESC", reader=reader)
-    key, kind = ("votes", "int") if sort is Sort.top else ("hot", "float8")
-    candidates = f"""(
-        SELECT h.id, c.{key} FROM ({hits} OFFSET 0) AS h JOIN post_ranks AS c ON c.post_id = h.id
-         WHERE (c.{key}, c.post_id) < ($4::{kind}, $5::bigint) AND {_STEADY})"""
-    return _page(f"{key}, id", candidates, f"{key} DESC, id DESC", reader=reader, more=_SNAPSHOT)
+         ORDER BY {order.by("k.")}
+    """)

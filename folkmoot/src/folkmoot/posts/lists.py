@@ -21,21 +21,20 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from folkmoot.http import etags
-from folkmoot.http.cursors import InvalidCursor
+from folkmoot.http.cursors import CURSOR_PATTERN, InvalidCursor
 from folkmoot.http.etags import IfNoneMatch  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Limit, Reference
-from folkmoot.people.caller import Caller, ReadingClaimant, alive
+from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.postgres.pool import Route
-from folkmoot.posts.list_queries import Sort, indexed, list_query, window
+from folkmoot.posts.list_queries import ORDERS, Sort, in_order, matches, window
 from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import asyncpg
 
     from folkmoot.http.cursors import Cursors
+    from folkmoot.people.caller import Anonymous, Bearer
     from folkmoot.postgres.pool import Pool
 
 
@@ -50,10 +49,11 @@ class PageRow(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
-_FIRST: dict[Sort, tuple[Any, ...]] = {
-    Sort.new: (MAX_ID,),
-    Sort.top: (2**31 - 1, MAX_ID),
-    Sort.hot: (float("inf"), MAX_ID),
+#: Where the first page begins: before everything.
+_FIRST: dict[Sort, dict[str, Any]] = {
+    Sort.new: {"id": MAX_ID, "snapshot": None},
+    Sort.top: {"votes": 2**31 - 1, "id": MAX_ID, "snapshot": None},
+    Sort.hot: {"hot": float("inf"), "id": MAX_ID, "snapshot": None},
 }
 #: How many of the newest ids one window of a search has.
 _WINDOW = 1000
@@ -73,63 +73,51 @@ class Feed(msgspec.Struct, frozen=True):
         """What a cursor of this list is sealed with."""
         return msgspec.json.encode(("posts", self.sort, self.words, self.owner)).decode()
 
-    @property
-    def filters(self) -> tuple[Any, ...]:
-        return tuple(value for value in (self.words, self.owner) if value is not None)
-
 
 async def rows_after(
-    pool: Pool, reader: Caller | None, feed: Feed, after: Sequence[Any], snapshot: str | None, count: int
+    pool: Pool, reader: Bearer | Anonymous, feed: Feed, after: dict[str, Any], count: int
 ) -> list[asyncpg.Record]:
     """At most ``count`` posts of a list that come after a sort key."""
-    who = (reader.user_id, reader.session_id) if reader else (None, None)
-    options = {"reader": reader is not None, "owner": feed.owner is not None}
     if feed.words is not None and feed.sort is Sort.new and feed.owner is None:
-        return await _search(pool, who, feed.words, after[0], count)
-    query = list_query(feed.sort, **options) if feed.words is None else indexed(feed.sort, **options)
-    key = tuple(after) if feed.sort is Sort.new else (*after, snapshot)
-    rows: list[asyncpg.Record] = await pool.fetch(query, *who, count, *key, *feed.filters)
-    return rows
+        return await _search(pool, reader, feed.words, after["id"], count)
+    query = in_order if feed.words is None else matches
+    statement = query(feed.sort, known=reader.known, owner=feed.owner is not None)
+    return await reader.ask(statement, **after, count=count, words=feed.words, owner=feed.owner)
 
 
 async def _search(
-    pool: Pool, who: tuple[int | None, int | None], words: str, below: int, count: int
+    pool: Pool, reader: Bearer | Anonymous, words: str, below: int, count: int
 ) -> list[asyncpg.Record]:
-    reader = who[0] is not None
-    newest = await pool.fetchval("SELECT max(id)::bigint + 1 FROM posts") or 0
-    below = min(below, newest)
+    newest = await pool.fetchval("SELECT max(id)::bigint FROM posts") or 0
+    below = min(below, newest + 1)
     found: list[asyncpg.Record] = []
     width = _WINDOW
-    while below > 0:
+    while True:
         least = max(below - width, 0)
-        matches = await pool.fetch(window(reader=reader), *who, count - len(found), below, least, words)
-        found += matches
-        if len(found) >= count:
-            break
+        walked = await reader.ask(
+            window(known=reader.known), id=below, least=least, words=words, count=count - len(found)
+        )
+        found += walked
         below, width = least, width * 2
-        if len(matches) < _FEW:
-            query = indexed(Sort.new, reader=reader, owner=False)
-            found += await pool.fetch(query, *who, count - len(found), below, words)
-            break
-    return found
+        if len(found) >= count or below == 0:
+            return found
+        if len(walked) < _FEW:
+            rest = matches(Sort.new, known=reader.known, owner=False)
+            return found + await reader.ask(rest, id=below, words=words, count=count - len(found))
 
 
 async def page(
-    pool: Pool, cursors: Cursors, reader: Caller | None, feed: Feed, cursor: str | None, limit: int
+    pool: Pool, cursors: Cursors, reader: Bearer | Anonymous, feed: Feed, cursor: str | None, limit: int
 ) -> PageRow:
     """One page of a list; raises InvalidCursor, and TokenRefused for an ended session."""
-    after: Sequence[Any] = _FIRST[feed.sort]
-    snapshot = None
-    if cursor is not None:
-        *after, snapshot = cursors.read(feed.purpose, cursor)
-    rows = await rows_after(pool, reader, feed, after, snapshot, limit + 1)
-    if reader is not None and (not rows or not rows[0][9]):
-        await alive(pool, reader)
+    after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else _FIRST[feed.sort]
+    rows = await rows_after(pool, reader, feed, after, limit + 1)
     next_cursor = None
     if len(rows) > limit:
         del rows[limit:]
         last = rows[-1]
-        next_cursor = cursors.write(feed.purpose, *last[10:-1], snapshot or last[-1])
+        key = {name: last[f"key_{name}"] for name in ORDERS[feed.sort].key}
+        next_cursor = cursors.write(feed.purpose, {**key, "snapshot": after["snapshot"] or last["snapshot"]})
     return PageRow([shaped(row) for row in rows], next_cursor)
 
 
@@ -143,7 +131,7 @@ _WORDS = Query(
 # A snapshot lists the transactions in flight, so this cursor can be longer than others.
 _CURSOR = Query(
     max_length=8192,
-    pattern=r"^[A-Za-z0-9_-]+$",
+    pattern=CURSOR_PATTERN,
     description="Where the page begins: the `next_cursor` of the page before it, unaltered.",
 )
 
@@ -155,7 +143,7 @@ _CURSOR = Query(
 )
 async def list_posts(
     request: Request,
-    reader: ReadingClaimant,
+    reader: Reader,
     sort: Annotated[Sort, Query(description="What comes first.")] = Sort.new,
     q: Annotated[str | None, _WORDS] = None,
     owner: Annotated[Reference | None, Query(description="Only posts of this person.")] = None,
@@ -167,4 +155,4 @@ async def list_posts(
     del if_none_match  # declared here, read with the answer
     state = request.app.state
     found = await page(state.pool, state.cursors, reader, Feed(sort, q, owner), cursor, limit)
-    return etags.respond(request, _encode(found), private=reader is not None)
+    return etags.respond(request, _encode(found), private=reader.known)

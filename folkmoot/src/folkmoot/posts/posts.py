@@ -14,17 +14,17 @@ from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body, Id
 from folkmoot.http.problems import Forbidden, NotFound
-from folkmoot.people.caller import NOTED, Caller, Member, ReadingClaimant, alive
-from folkmoot.postgres.pool import Route, Transaction
+from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader
+from folkmoot.postgres.pool import Route
+from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from folkmoot.postgres.pool import Connection, Pool
 
-#: Who sees, finds and votes on a post `p`: everybody, or its owner alone while it is a draft. $1 is the
-#: person who asks, null for somebody who is not logged in. Every query on posts has this condition.
-VISIBLE = "(p.published OR p.owner_id = $1::bigint)"
+#: Who sees, finds and votes on a post `p`: everybody, or its owner alone while it is a draft. `:person` asks,
+#: null for somebody who is not logged in. Every query on posts has this condition.
+VISIBLE = "(p.published OR p.owner_id = CAST(:person AS bigint))"
 
 # Not only white space, and no NUL, which PostgreSQL's text cannot hold.
 Title = Annotated[
@@ -95,58 +95,70 @@ class PostRow(msgspec.Struct):
 
 encode = msgspec.json.Encoder().encode
 
-#: The columns of a post `p`, its rank `r`, its owner `u` and one's own vote `v`, in the order of `shaped`.
+#: The columns of a post `p`, its rank `r`, its owner `u` and one's own vote `v`, which `shaped` reads.
 COLUMNS = """
     p.id::bigint, p.title, p.content, p.published, p.created_at, r.votes,
-    CASE WHEN $1::bigint IS NOT NULL THEN v.post_id IS NOT NULL END, u.id::bigint, u.display_name
+    CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.post_id IS NOT NULL END AS voted,
+    u.id::bigint AS owner_id, u.display_name
 """
 JOINED = """
     JOIN users AS u ON u.id = p.owner_id
-    LEFT JOIN votes AS v ON v.user_id = $1::bigint AND v.post_id = p.id
+    LEFT JOIN votes AS v ON v.user_id = CAST(:person AS bigint) AND v.post_id = p.id
 """
-ONE = f"""
-    SELECT {COLUMNS}, p.version FROM posts AS p JOIN post_ranks AS r ON r.post_id = p.id {JOINED}
-     WHERE p.id = $2::bigint AND {VISIBLE}
-"""
-# The session is looked up by the same statement: no row is either no post or no session.
-ONE_FOR_CALLER = f"""
-    SELECT {COLUMNS}, p.version, s.noted
-      FROM (SELECT {NOTED} AS noted FROM sessions
-             WHERE id = $3 AND user_id = $1::bigint AND expires_at > now()) AS s
-     CROSS JOIN posts AS p JOIN post_ranks AS r ON r.post_id = p.id {JOINED}
-     WHERE p.id = $2::bigint AND {VISIBLE}
-"""
-_INSERT = """
-    INSERT INTO posts (title, content, published, owner_id) VALUES ($1, $2, $3, $4::bigint)
+
+
+def _one(asking: str) -> Statement:
+    """The statement that finds a post, and whoever asks for it: no row is either no post or no session."""
+    return Statement(f"""
+        SELECT {COLUMNS}, p.version, s.noted
+          FROM ({asking}) AS s
+         CROSS JOIN posts AS p JOIN post_ranks AS r ON r.post_id = p.id {JOINED}
+         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+    """)
+
+
+ONE, ONE_FOR_NOBODY = _one(SESSION), _one(NOBODY)
+_INSERT = Statement("""
+    INSERT INTO posts (title, content, published, owner_id)
+    VALUES (:title, :content, :published, CAST(:person AS bigint))
     RETURNING id::bigint
+""")
+_MINE = """
+    WHERE id = CAST(:post AS bigint) AND owner_id = CAST(:person AS bigint)
+      AND (CAST(:versions AS int[]) IS NULL OR version = ANY (:versions))
 """
-_UPDATE = """
+_UPDATE = Statement(f"""
     UPDATE posts
-       SET title = coalesce($4, title), content = coalesce($5, content), published = coalesce($6, published)
-     WHERE id = $2::bigint AND owner_id = $1::bigint AND ($3::int[] IS NULL OR version = ANY ($3))
-    RETURNING id::bigint
-"""
-_DELETE = """
-    DELETE FROM posts
-     WHERE id = $2::bigint AND owner_id = $1::bigint AND ($3::int[] IS NULL OR version = ANY ($3))
-    RETURNING id::bigint
-"""
-_OWNER = f"SELECT p.owner_id::bigint FROM posts AS p WHERE p.id = $2::bigint AND {VISIBLE}"
+       SET title = coalesce(:title, title), content = coalesce(:content, content),
+           published = coalesce(:published, published)
+    {_MINE} RETURNING id::bigint
+""")
+_DELETE = Statement(f"DELETE FROM posts {_MINE} RETURNING id::bigint")
+_OWNER = Statement(f"""
+    SELECT p.owner_id::bigint FROM posts AS p WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+""")
 
 
 def shaped(row: asyncpg.Record) -> PostRow:
-    """A post from the first nine columns of a row."""
-    return PostRow(row[0], row[1], row[2], row[3], row[4], row[5], row[6], OwnerRow(row[7], row[8]))
+    """A post from a row with COLUMNS."""
+    return PostRow(
+        id=row["id"], title=row["title"], content=row["content"], published=row["published"],
+        created_at=row["created_at"], votes=row["votes"], voted=row["voted"],
+        owner=OwnerRow(id=row["owner_id"], display_name=row["display_name"]),
+    )  # fmt: skip
 
 
-async def find(connection: Connection | Pool, reader: Caller | None, post_id: int) -> asyncpg.Record:
+async def find(reader: Bearer | Anonymous, post_id: int) -> asyncpg.Record:
     """The row of a post that this reader may see; raises NotFound, and TokenRefused for an ended session."""
-    if reader is None:
-        row = await connection.fetchrow(ONE, None, post_id)
-    else:
-        row = await connection.fetchrow(ONE_FOR_CALLER, reader.user_id, post_id, reader.session_id)
-        if row is None or not row[10]:
-            await alive(connection, reader)
+    rows = await reader.ask(ONE if reader.known else ONE_FOR_NOBODY, post=post_id)
+    if not rows:
+        raise missing()
+    return rows[0]
+
+
+async def written(caller: Caller, post_id: int) -> asyncpg.Record:
+    """The row of a post that its owner has just written; raises NotFound."""
+    row = await ONE.row(caller.connection, person=caller.user_id, session=caller.session_id, post=post_id)
     if row is None:
         raise missing()
     return row
@@ -156,33 +168,30 @@ def missing() -> NotFound:
     return NotFound("There is no such post.")
 
 
-async def insert(connection: Connection, owner: Caller, post: NewPost) -> int:
+async def insert(owner: Caller, post: NewPost) -> int:
     """Add a post and return its id."""
-    values = post.title, post.content, post.published, owner.user_id
-    made: int = await connection.fetchval(_INSERT, *values)
+    made: int = await _INSERT.value(owner.connection, person=owner.user_id, **post.model_dump())
     return made
 
 
-async def update(
-    connection: Connection, owner: Caller, post_id: int, if_match: str | None, changes: dict[str, Any]
-) -> None:
-    """Change a post; raises NotFound, Forbidden or PreconditionFailed."""
-    values = (changes.get(name) for name in ("title", "content", "published"))
-    key = owner.user_id, post_id, etags.expected_versions(if_match)
-    if await connection.fetchval(_UPDATE, *key, *values) is None:
-        await _refuse(connection, owner, post_id)
+async def update(owner: Caller, post_id: int, if_match: str | None, changes: dict[str, Any]) -> None:
+    """Change a post, or what of it is not None; raises NotFound, Forbidden or PreconditionFailed."""
+    key = {"person": owner.user_id, "post": post_id, "versions": etags.expected_versions(if_match)}
+    values = {name: changes.get(name) for name in ("title", "content", "published")}
+    if await _UPDATE.value(owner.connection, **key, **values) is None:
+        await _refuse(owner, post_id)
 
 
-async def delete(connection: Connection, owner: Caller, post_id: int, if_match: str | None) -> None:
+async def delete(owner: Caller, post_id: int, if_match: str | None) -> None:
     """Delete a post and its votes; raises NotFound, Forbidden or PreconditionFailed."""
-    key = owner.user_id, post_id, etags.expected_versions(if_match)
-    if await connection.fetchval(_DELETE, *key) is None:
-        await _refuse(connection, owner, post_id)
+    key = {"person": owner.user_id, "post": post_id, "versions": etags.expected_versions(if_match)}
+    if await _DELETE.value(owner.connection, **key) is None:
+        await _refuse(owner, post_id)
 
 
-async def _refuse(connection: Connection, caller: Caller, post_id: int) -> None:
+async def _refuse(caller: Caller, post_id: int) -> None:
     """Say why nothing was written."""
-    owner_id = await connection.fetchval(_OWNER, caller.user_id, post_id)
+    owner_id = await _OWNER.value(caller.connection, person=caller.user_id, post=post_id)
     if owner_id is None:
         raise missing()
     if owner_id != caller.user_id:
@@ -201,10 +210,10 @@ def _responses(status: int, **headers: Any) -> dict[int | str, dict[str, Any]]:
 
 
 @router.post("/posts", status_code=201, response_class=Response, responses=_responses(201, **_LOCATION))
-async def create_post(post: NewPost, caller: Member, connection: Transaction) -> Response:
+async def create_post(post: NewPost, caller: Member) -> Response:
     """Write a post."""
-    row = await find(connection, caller, await insert(connection, caller, post))
-    return _written(row, 201, {"Location": f"/posts/{row[0]}"})
+    row = await written(caller, await insert(caller, post))
+    return _respond(row, 201, {"Location": f"/posts/{row['id']}"})
 
 
 @router.get(
@@ -213,33 +222,31 @@ async def create_post(post: NewPost, caller: Member, connection: Transaction) ->
     responses={**_responses(200), **UNCHANGED, **answers(NotFound)},
 )
 async def get_post(
-    request: Request, post_id: Id, reader: ReadingClaimant, if_none_match: IfNoneMatch = None
+    request: Request, post_id: Id, reader: Reader, if_none_match: IfNoneMatch = None
 ) -> Response:
     """Read a post; a draft is found by its owner only."""
     del if_none_match  # declared here, read with the answer
-    row = await find(request.app.state.pool, reader, post_id)
-    return etags.respond(request, encode(shaped(row)), version=row[9], private=reader is not None)
+    row = await find(reader, post_id)
+    return etags.respond(request, encode(shaped(row)), version=row["version"], private=reader.known)
 
 
 _WRITE = {**_responses(200), **answers(NotFound, Forbidden, PreconditionFailed)}
 
 
 @router.put("/posts/{post_id}", response_class=Response, responses=_WRITE)
-async def replace_post(
-    post_id: Id, post: NewPost, caller: Member, connection: Transaction, if_match: IfMatch = None
-) -> Response:
+async def replace_post(post_id: Id, post: NewPost, caller: Member, if_match: IfMatch = None) -> Response:
     """Replace a post of yours."""
-    await update(connection, caller, post_id, if_match, post.model_dump())
-    return _written(await find(connection, caller, post_id))
+    await update(caller, post_id, if_match, post.model_dump())
+    return _respond(await written(caller, post_id))
 
 
 @router.patch("/posts/{post_id}", response_class=Response, responses=_WRITE)
 async def change_post(
-    post_id: Id, changes: PostChanges, caller: Member, connection: Transaction, if_match: IfMatch = None
+    post_id: Id, changes: PostChanges, caller: Member, if_match: IfMatch = None
 ) -> Response:
     """Change parts of a post of yours."""
-    await update(connection, caller, post_id, if_match, changes.model_dump(exclude_unset=True))
-    return _written(await find(connection, caller, post_id))
+    await update(caller, post_id, if_match, changes.model_dump(exclude_unset=True))
+    return _respond(await written(caller, post_id))
 
 
 @router.delete(
@@ -248,15 +255,17 @@ async def change_post(
     response_class=Response,
     responses=answers(NotFound, Forbidden, PreconditionFailed),
 )
-async def delete_post(
-    post_id: Id, caller: Member, connection: Transaction, if_match: IfMatch = None
-) -> Response:
+async def delete_post(post_id: Id, caller: Member, if_match: IfMatch = None) -> Response:
     """Delete a post of yours, and its votes with it."""
-    await delete(connection, caller, post_id, if_match)
+    await delete(caller, post_id, if_match)
     return Response(status_code=204)
 
 
-def _written(row: asyncpg.Record, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def _respond(row: asyncpg.Record, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     body = encode(shaped(row))
-    headers = {**(headers or {}), "ETag": etags.etag(body, row[9]), "Cache-Control": "private, no-cache"}
+    headers = {
+        **(headers or {}),
+        "ETag": etags.etag(body, row["version"]),
+        "Cache-Control": "private, no-cache",
+    }
     return Response(body, status, headers, "application/json")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import asyncpg
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Body, Id
 from folkmoot.http.problems import Conflict, NotFound
-from folkmoot.people.caller import NOTED, Caller, Claimant, alive
+from folkmoot.people.caller import SESSION, Bearer, MemberBearer
 from folkmoot.postgres.pool import Route
+from folkmoot.postgres.statement import Statement
 from folkmoot.posts.posts import VISIBLE, missing
-
-if TYPE_CHECKING:
-    from folkmoot.postgres.pool import Connection, Pool
 
 
 class AlreadyVoted(Conflict):
@@ -39,63 +35,56 @@ class Voted(BaseModel):
     voted: bool
 
 
-# One statement, and so one transaction: the session, the post as this person sees it, and the vote.
-_MAY_VOTE = f"""
-    s AS (
-        SELECT {NOTED} AS noted FROM sessions
-         WHERE id = $3 AND user_id = $1::bigint AND expires_at > now()
-    ),
-    target AS (SELECT p.id FROM posts AS p CROSS JOIN s WHERE p.id = $2::bigint AND {VISIBLE})
-"""
-CAST = f"""
-    WITH {_MAY_VOTE},
-    changed AS (
-        INSERT INTO votes (user_id, post_id) SELECT $1::bigint, id FROM target
-        ON CONFLICT DO NOTHING RETURNING 1
-    )
-    SELECT noted, EXISTS (SELECT FROM target), EXISTS (SELECT FROM changed) FROM s
-"""
-WITHDRAW = f"""
-    WITH {_MAY_VOTE},
-    changed AS (
-        DELETE FROM votes WHERE user_id = $1::bigint AND post_id = (SELECT id FROM target) RETURNING 1
-    )
-    SELECT noted, EXISTS (SELECT FROM target), EXISTS (SELECT FROM changed) FROM s
-"""
+def _changing(change: str) -> Statement:
+    """One statement, and so one transaction: the session, the post as this person sees it, and the vote."""
+    return Statement(f"""
+        WITH s AS ({SESSION}),
+        target AS (SELECT p.id FROM posts AS p CROSS JOIN s WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}),
+        changed AS ({change})
+        SELECT noted, EXISTS (SELECT FROM target) AS seen, EXISTS (SELECT FROM changed) AS changed FROM s
+    """)
 
 
-async def vote(connection: Connection | Pool, voter: Caller, post_id: int, *, cast: bool) -> bool:
+CAST = _changing("""
+    INSERT INTO votes (user_id, post_id) SELECT CAST(:person AS bigint), id FROM target
+    ON CONFLICT DO NOTHING RETURNING 1
+""")
+WITHDRAW = _changing("""
+    DELETE FROM votes
+     WHERE user_id = CAST(:person AS bigint) AND post_id = (SELECT id FROM target) RETURNING 1
+""")
+
+
+async def vote(voter: Bearer, post_id: int, *, cast: bool) -> bool:
     """Cast a vote or take it back; False where that changes nothing.
 
     Raises NotFound where the voter sees no such post, and TokenRefused for an ended session. Locks the post's
     rank until the statement is done.
     """
-    key = voter.user_id, post_id, voter.session_id
     try:
-        row = await connection.fetchrow(CAST if cast else WITHDRAW, *key)
+        (row,) = await voter.ask(CAST if cast else WITHDRAW, post=post_id)
     except asyncpg.ForeignKeyViolationError:  # the post was deleted meanwhile, or the voter
-        row = None
-    if row is None or not row[0]:
-        await alive(connection, voter)
-    if row is None or not row[1]:
+        await voter.check()
+        raise missing() from None
+    if not row["seen"]:
         raise missing()
-    return bool(row[2])
+    return bool(row["changed"])
 
 
 router = APIRouter(tags=["votes"], route_class=Route)
 
 
 @router.put("/posts/{post_id}/vote", status_code=204, response_class=Response, responses=answers(NotFound))
-async def cast_vote(request: Request, post_id: Id, caller: Claimant) -> Response:
+async def cast_vote(post_id: Id, caller: MemberBearer) -> Response:
     """Vote for a post; once more changes nothing."""
-    await vote(request.app.state.pool, caller, post_id, cast=True)
+    await vote(caller, post_id, cast=True)
     return Response(status_code=204)
 
 
 @router.delete("/posts/{post_id}/vote", status_code=204, response_class=Response, responses=answers(NotFound))
-async def withdraw_vote(request: Request, post_id: Id, caller: Claimant) -> Response:
+async def withdraw_vote(post_id: Id, caller: MemberBearer) -> Response:
     """Take your vote back; where there is none, nothing changes."""
-    await vote(request.app.state.pool, caller, post_id, cast=False)
+    await vote(caller, post_id, cast=False)
     return Response(status_code=204)
 
 
@@ -103,13 +92,13 @@ async def withdraw_vote(request: Request, post_id: Id, caller: Claimant) -> Resp
     "/vote", status_code=201, response_class=Response,
     responses={201: {"model": Voted}, **answers(NotFound, AlreadyVoted)},
 )  # fmt: skip
-async def vote_or_withdraw(request: Request, ballot: Ballot, caller: Claimant) -> Response:
+async def vote_or_withdraw(ballot: Ballot, caller: MemberBearer) -> Response:
     """Vote for a post (dir 1) or take your vote back (dir 0).
 
     A second vote is a 409, taking back what is not there a 404.
     """
     cast = ballot.dir == 1
-    if not await vote(request.app.state.pool, caller, ballot.post_id, cast=cast):
+    if not await vote(caller, ballot.post_id, cast=cast):
         if cast:
             raise AlreadyVoted
         raise NotFound("You have no vote for this post.")
