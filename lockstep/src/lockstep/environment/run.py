@@ -12,11 +12,11 @@ from alembic import context
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from lockstep import operations
 from lockstep.commands import status
 from lockstep.environment.connection import connected_to, synchronous
 from lockstep.environment.one_migrator import only_migrator
 from lockstep.errors import LockstepError
-from lockstep.operations import register as operations
 from lockstep.revision import recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator

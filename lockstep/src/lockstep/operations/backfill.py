@@ -1,4 +1,4 @@
-"""The operation ``op.backfill``."""
+"""The operation ``op.backfill``: many rows changed in batches."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import sqlalchemy as sa
 from alembic.operations import Operations, ops
 
 from lockstep.errors import LockstepError
-from lockstep.postgres.catalog import quote
-from lockstep.steps.step import Fill
+from lockstep.operations.register import Call, describe, plans
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import qualified, quote
+from lockstep.steps.step import Fill, Kind, Step
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
+
+    from lockstep.operations.register import Plan
 
 
 @Operations.register_operation("backfill")
@@ -53,19 +57,41 @@ class BackfillOp(ops.MigrateOperation):
         raise NotImplementedError("what a backfill overwrote is not known")
 
 
-def in_one_update(operations: Operations, operation: ops.MigrateOperation) -> Any:
+@Operations.implementation_for(BackfillOp)
+def in_one_update(operations: Operations, operation: BackfillOp) -> None:
     """``op.backfill`` outside of Lockstep: one UPDATE."""
-    if not isinstance(operation, BackfillOp):
-        raise NotImplementedError(type(operation).__name__)
-    fill = fill_of(operations.migration_context, operation, plain_name(operation))
+    table = qualified(operation.table_name, operation.schema)
+    fill = _fill(operations.migration_context, operation, table)
     operations.execute(sa.text(f"UPDATE {fill.table} SET {fill.assignments} WHERE {fill.predicate}"))
 
 
-def plain_name(operation: Any) -> str:
-    return (f"{quote(operation.schema)}." if operation.schema else "") + quote(operation.table_name)
+@plans(BackfillOp, lambda op: describe(op, op.table_name, ",".join(op.values)))
+def backfill(call: Call[BackfillOp]) -> Plan:
+    """What it overwrites is lost, but for a column that the revision itself added."""
+    operation, planning = call.operation, call.planning
+    if planning.offline:
+        fill = _fill(planning.context, operation, qualified(operation.table_name, operation.schema))
+        return [Step(call.name, kind=Kind.FILL, fill=fill, undo=None)]
+    table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
+    if table is None:
+        raise LockstepError(f"op.backfill: there is no table {operation.table_name}")
+    known = catalog.columns(planning.connection, table.oid)
+    if unknown := [column for column in operation.values if column not in known]:
+        raise LockstepError(f"op.backfill: {table} has no column {unknown[0]}")
+    leaves = catalog.leaves(planning.connection, table) if table.kind == "p" else [table]
+    undo = () if planning.has_added(operation.table_name, *operation.values) else None
+    return [
+        Step(
+            f"{leaf}: fill {', '.join(operation.values)}",
+            kind=Kind.FILL,
+            fill=_fill(planning.context, operation, leaf.sql),
+            undo=undo,
+        )
+        for leaf in leaves
+    ]
 
 
-def fill_of(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
+def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
     def rendered(value: Any) -> str:
         if value is None:
             return "NULL"

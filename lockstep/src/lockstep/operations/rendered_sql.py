@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
     from alembic.operations import ops
 
-    from lockstep.revision.migrator import Migrator
-
     Implementation = Callable[[Operations, ops.MigrateOperation], Any]
 
 
-class _Recorder:
+class _Output:
     """Stands in for the output of a --sql run: keeps each statement."""
 
     def __init__(self) -> None:
@@ -32,23 +30,25 @@ class _Recorder:
         pass
 
 
-def sql_of(migrator: Migrator, implementation: Implementation, operation: ops.MigrateOperation) -> list[str]:
+def sql_of(
+    configured: MigrationContext, implementation: Implementation, operation: ops.MigrateOperation
+) -> list[str]:
     """The statements that plain Alembic sends for an operation."""
-    recorder = _Recorder()
+    output = _Output()
     # Its log lines would announce a migration that nobody runs.
-    quiet = logging.getLogger("alembic.runtime.migration")
-    disabled, quiet.disabled = quiet.disabled, True
+    logger = logging.getLogger("alembic.runtime.migration")
+    disabled, logger.disabled = logger.disabled, True
     try:
         context = MigrationContext.configure(
-            dialect=migrator.context.dialect,
+            dialect=configured.dialect,
             opts={
-                "target_metadata": migrator.context.opts.get("target_metadata"),
+                "target_metadata": configured.opts.get("target_metadata"),
                 "as_sql": True,
-                "output_buffer": recorder,
+                "output_buffer": output,
                 "literal_binds": True,
             },
         )
     finally:
-        quiet.disabled = disabled
+        logger.disabled = disabled
     implementation(Operations(context), operation)
-    return [statement.replace("%%", "%") for statement in recorder.statements]
+    return [statement.replace("%%", "%") for statement in output.statements]

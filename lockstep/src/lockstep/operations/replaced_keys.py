@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
-from lockstep.operations.constraints import validate_foreign_key
+from lockstep.operations.validation import validate_foreign_key
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.steps.step import Step

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lockstep.operations import indexes
 from lockstep.operations.column_parts import statistics_parts
-from lockstep.operations.constraints import validate
+from lockstep.operations.index_build import build
+from lockstep.operations.validation import validate
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.steps.step import Step
@@ -107,7 +107,7 @@ def indexes_of(connection: Connection, table: Table, changed: dict[str, str], pl
         if at and predicate:
             new_tail, word, rest = new_tail.partition(" WHERE ")
             where = word + rest
-        plan.before.append(indexes.build(table, temporary, f"{create}{new_tail}{at}{where}"))
+        plan.before.append(build(table, temporary, f"{create}{new_tail}{at}{where}"))
         qualified = f"{quote(table.schema)}.{quote(name)}"
         conname, contype, deferrable, deferred, con_comment = constraint
         if conname:

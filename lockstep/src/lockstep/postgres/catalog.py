@@ -19,6 +19,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def qualified(name: str, schema: str | None) -> str:
+    """A relation's name in SQL, with its schema where one is given."""
+    return f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+
+
 def literal(text: str) -> str:
     """An SQL string constant that means the same whatever standard_conforming_strings says."""
     escaped = text.replace("'", "''")
@@ -62,7 +67,6 @@ class Table:
 
 def find_table(connection: Connection, name: str, schema: str | None) -> Table | None:
     """The table of that name, looked up as PostgreSQL would; None where there is none."""
-    qualified = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
     found = rows(
         connection,
         """
@@ -71,7 +75,7 @@ def find_table(connection: Connection, name: str, schema: str | None) -> Table |
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = to_regclass(%(name)s)
         """,
-        name=qualified,
+        name=qualified(name, schema),
     )
     if not found:
         return None

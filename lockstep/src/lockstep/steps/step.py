@@ -110,3 +110,13 @@ class Step:
         if known.get("copy"):
             known["copy"] = Copy(**{_OLD_NAMES.get(name, name): v for name, v in known["copy"].items()})
         return cls(**known)
+
+
+@dataclass(frozen=True)
+class AsWritten:
+    """In place of steps: the operation is run as plain Alembic runs it, in one short transaction."""
+
+    undo: tuple[str, ...] | None
+    """What takes it back; None: nothing does."""
+    locks: tuple[tuple[str, str], ...] = ()
+    """Taken first, as a step's."""

@@ -1,0 +1,213 @@
+"""``op.add_column`` without rewriting the table.
+
+A constant default is one short step. A volatile one is set for new rows, then filled in for old ones; UNIQUE,
+REFERENCES, CHECK and an index are taken apart. NOT NULL without a default is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.ddl.base import AddColumn
+from alembic.operations import ops
+from sqlalchemy.schema import CreateIndex, SetColumnComment
+
+from lockstep.archive import registry as archive
+from lockstep.archive import restore as giving_back
+from lockstep.errors import LockstepError
+from lockstep.operations import check_constraint, foreign_key, index_build, unique_constraint
+from lockstep.operations.alter_column_nullable import not_null_steps
+from lockstep.operations.fillable import refuse_unfillable
+from lockstep.operations.register import Call, describe, performs
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import literal, qualified, quote
+from lockstep.postgres.rehearsal import rehearsal
+from lockstep.postgres.triggers import must_suppress_triggers
+from lockstep.private_names import copy_of, is_wanted
+from lockstep.steps.step import AsWritten, Fill, Kind, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Column, Table
+    from lockstep.postgres.rehearsal import Copy
+    from lockstep.revision.planning import Planning
+
+
+@performs(ops.AddColumnOp, lambda op: describe(op, op.table_name, op.column.name))
+def add_column(call: Call[ops.AddColumnOp]) -> Any:
+    """Taken back by dropping the column; values that a downgrade kept are given back."""
+    operation = call.operation
+    call.planning.touched.added.add((operation.table_name, operation.column.name))
+    call.refuse_in_savepoint(
+        "the values that a downgrade kept cannot be given back", lambda: _kept_values(call)
+    )
+    return call.perform(lambda: _plan(call))
+
+
+def _kept_values(call: Call[ops.AddColumnOp]) -> object:
+    operation = call.operation
+    table = catalog.find_table(call.planning.connection, operation.table_name, operation.schema)
+    return table and archive.find(call.migrator, "column", table.schema, table.name, operation.column.name)
+
+
+def _plan(call: Call[ops.AddColumnOp]) -> Plan:
+    operation, planning = call.operation, call.planning
+    name = quote(operation.column.name)
+    drop = f"ALTER TABLE {qualified(operation.table_name, operation.schema)} DROP COLUMN IF EXISTS {name}"
+    table = call.table_in_use(operation.table_name, operation.schema)
+    if table is None:
+        return AsWritten(undo=(drop,))
+    if operation.if_not_exists and operation.column.name in catalog.columns(planning.connection, table.oid):
+        return []
+    column = copy_of(operation.column)
+    if operation.inline_primary_key and column.primary_key:
+        return AsWritten(undo=(drop,))
+    holder = planning.plain_operations().schema_obj.table(table.name, column, schema=table.schema)
+    trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))
+    added = _rehearse(planning, table, column.name, trial)
+    if added.column.not_null and added.column.default is None and not added.column.identity:
+        raise LockstepError(_refusal(table, operation))
+    if added.rewrites and added.column.generated:
+        planning.warn(
+            f"{table}.{column.name}: a stored generated column can only be added by rewriting the table, "
+            "which is locked for as long as that takes"
+        )
+        return AsWritten(undo=(drop,))
+    comment = [planning.compile(SetColumnComment(column))] if column.comment is not None else []
+    if added.rewrites:
+        refuse_unfillable(planning.connection, table, f"filling the new {column.name}")
+        steps = _filled_afterwards(planning, table, added, comment, drop)
+    else:
+        add = planning.compile(AddColumn(table.name, column, schema=table.schema))
+        steps = [Step(f"{table}: add column {column.name}", sql=(add, *comment), undo=(drop,))]
+    steps[1:1] = giving_back.give_back_column(
+        call.migrator, table, column.name, added.column.type_sql,
+        None if added.rewrites else added.column.default,
+    )  # fmt: skip
+    return [*steps, *_parts_of(planning, table, holder, lambda copy: copy.run(trial))]
+
+
+@dataclass(frozen=True)
+class _Added:
+    """The column as PostgreSQL adds it to an empty copy of the table."""
+
+    column: Column
+    rewrites: bool
+    """Whether PostgreSQL would rewrite the table: each row has a value of its own."""
+    identity: str
+    """Its identity, as SQL; empty where it has none."""
+    is_serial: bool
+
+
+def _rehearse(planning: Planning, table: Table, name: str, trial: str) -> _Added:
+    connection = planning.connection
+    with rehearsal(connection, table) as copy:
+        before = copy.filenode()
+        copy.run(trial)
+        column = catalog.columns(connection, copy.oid)[name]
+        sequence = "SELECT pg_get_serial_sequence(%(table)s, %(column)s)"
+        return _Added(
+            column,
+            rewrites=copy.filenode() != before,
+            identity=catalog.identity_options(connection, copy.oid, column.number) if column.identity else "",
+            is_serial=bool(catalog.scalar(connection, sequence, table=copy.sql, column=name)),
+        )
+
+
+def _refusal(table: Table, operation: ops.AddColumnOp) -> str:
+    column = operation.column
+    where = f", schema={operation.schema!r}" if operation.schema else ""
+    return (
+        f"{table} has rows, and the new column {column.name} is NOT NULL without a default: what would these "
+        "rows have in it? Write three lines instead:\n"
+        f'    op.add_column("{table.name}", sa.Column("{column.name}", sa.{column.type!r}){where})\n'
+        f'    op.backfill("{table.name}", {{"{column.name}": VALUE}}, where="{column.name} IS NULL"{where})\n'
+        f'    op.alter_column("{table.name}", "{column.name}", nullable=False{where})\n'
+        "with the VALUE that rows get which are there already. If the running program does not write the "
+        "column yet, give it a server_default, too: its rows would be refused"
+    )
+
+
+def _filled_afterwards(
+    planning: Planning, table: Table, added: _Added, comment: list[str], drop: str
+) -> list[Step]:
+    """Add the column empty, with its default for new rows; fill the old ones; then NOT NULL and identity."""
+    connection, column = planning.connection, added.column
+    name = quote(column.name)
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {name}"
+    add = [f"ALTER TABLE {table.sql} ADD COLUMN {name} {column.definition}"]
+    default = column.default
+    sequence = ""
+    if added.identity or added.is_serial:
+        sequence = qualified(catalog.default_name(connection, table, [column.name], "seq"), table.schema)
+        add.append(f"CREATE SEQUENCE {sequence} AS {column.type_sql} OWNED BY {table.sql}.{name}")
+        default = f"nextval({literal(sequence)}::regclass)"
+    fill = Fill(
+        table.sql,
+        f"{name} = DEFAULT",
+        f"{name} IS NULL",
+        without_triggers=must_suppress_triggers(connection, table, f"filling the new {column.name}"),
+        columns=(column.name,),
+        parallel=True,
+    )
+    steps = [
+        Step(
+            f"{table}: add column {column.name}",
+            sql=(*add, f"{alter} SET DEFAULT {default}", *comment),
+            undo=(drop,),
+        ),
+        Step(
+            f"{table}: fill column {column.name} of the rows that were there",
+            kind=Kind.FILL,
+            fill=fill,
+            undo=(),
+        ),
+    ]
+    if column.not_null:
+        steps += not_null_steps(connection, table, column.name)
+    if added.identity:
+        steps.append(_make_identity(table, column.name, added.identity, sequence))
+    return steps
+
+
+def _make_identity(table: Table, column: str, identity: str, sequence: str) -> Step:
+    """The default from a sequence becomes GENERATED … AS IDENTITY, which goes on where the sequence was."""
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column)}"
+    return Step(
+        f"{table}.{column}: make it an identity column",
+        sql=(
+            f"SELECT set_config('lockstep.sequence', nextval({literal(sequence)})::text, true)",
+            f"{alter} DROP DEFAULT",
+            f"DROP SEQUENCE {sequence}",
+            f"{alter} ADD GENERATED {identity.format(name=sequence)}",
+            f"SELECT setval({literal(sequence)}, current_setting('lockstep.sequence')::bigint, false)",
+        ),
+        locks=((table.sql, "ACCESS EXCLUSIVE"),),
+        undo=(f"{alter} DROP IDENTITY",),
+    )
+
+
+def _parts_of(
+    planning: Planning, table: Table, holder: sa.Table, prepare: Callable[[Copy], None]
+) -> list[Step]:
+    """What a column brings along: its foreign key, CHECK, UNIQUE and index, each the online way."""
+    steps: list[Step] = []
+    for constraint in sorted(holder.constraints, key=lambda c: (str(c.name or ""), type(c).__name__)):
+        if not is_wanted(constraint, planning.context.impl):
+            continue
+        if isinstance(constraint, sa.ForeignKeyConstraint):
+            steps += foreign_key.online(planning, table, constraint) or []
+        elif isinstance(constraint, sa.UniqueConstraint):
+            steps += unique_constraint.online(planning, table, constraint, prepare)
+        elif isinstance(constraint, sa.CheckConstraint):
+            steps += check_constraint.online(planning, table, constraint, prepare) or []
+    for index in holder.indexes:
+        index.dialect_options["postgresql"]["concurrently"] = True
+        name = planning.name_of(index)
+        index_build.refuse_namesake(planning.connection, table, name)
+        steps.append(index_build.build(table, name, planning.compile(CreateIndex(index))))
+    return steps

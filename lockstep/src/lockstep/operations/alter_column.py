@@ -1,0 +1,132 @@
+"""``op.alter_column``: a type goes by a shadow column where PostgreSQL would rewrite the table, NOT NULL by a
+validated constraint; everything else is one short step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+
+from lockstep.operations.alter_column_nullable import set_not_null
+from lockstep.operations.column_type import retype
+from lockstep.operations.register import Call, describe, plans
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.rehearsal import rehearsal
+from lockstep.steps.step import AsWritten, Step
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
+
+
+@plans(ops.AlterColumnOp, lambda op: describe(op, op.table_name, op.column_name))
+def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
+    """The type first, then NOT NULL, then default, comment and name in one step."""
+    operation, planning = call.operation, call.planning
+    column = operation.column_name
+    table = call.table_in_use(operation.table_name, operation.schema)
+    if table is None or (operation.modify_type is None and operation.modify_nullable is not False):
+        return _as_written(call)
+    steps: list[Step] = []
+    if operation.modify_type is not None:
+        statements = call.plain_sql(_part(operation, type_=operation.modify_type))
+        if len(statements) > 1:
+            planning.warn(f"{table}.{column}: its type has a CHECK of its own; the change runs as written")
+            return _as_written(call)
+        steps += _change_type(call, table, statements)
+    if operation.modify_nullable is False:
+        steps += set_not_null(planning.connection, table, column)
+    rest = _part(
+        operation,
+        nullable=operation.modify_nullable or None,
+        server_default=operation.modify_server_default,
+        comment=operation.modify_comment,
+        new_column_name=operation.modify_name,
+    )
+    if statements := call.plain_sql(rest):
+        undo = _undo(planning.connection, table, rest)
+        steps.append(Step(f"{table}: alter column {column}", sql=tuple(statements), undo=undo))
+    return steps
+
+
+def _as_written(call: Call[ops.AlterColumnOp]) -> AsWritten:
+    operation = call.operation
+    if call.planning.offline or operation.modify_type is not None:
+        return AsWritten(undo=None)
+    connection = call.planning.connection
+    table = catalog.find_table(connection, operation.table_name, operation.schema)
+    return AsWritten(undo=None if table is None else _undo(connection, table, operation))
+
+
+def _part(operation: ops.AlterColumnOp, **changes: Any) -> ops.AlterColumnOp:
+    """The same operation with only some of its changes."""
+    keywords = dict(operation.kw)
+    if "type_" not in changes:
+        keywords.pop("postgresql_using", None)
+    return ops.AlterColumnOp(
+        operation.table_name,
+        operation.column_name,
+        schema=operation.schema,
+        existing_type=operation.existing_type,
+        existing_server_default=operation.existing_server_default,
+        existing_nullable=operation.existing_nullable,
+        existing_comment=operation.existing_comment,
+        modify_type=changes.get("type_"),
+        modify_nullable=changes.get("nullable"),
+        modify_server_default=changes.get("server_default", False),
+        modify_name=changes.get("new_column_name"),
+        modify_comment=changes.get("comment", False),
+        **keywords,
+    )
+
+
+def _change_type(call: Call[ops.AlterColumnOp], table: Table, statements: list[str]) -> list[Step]:
+    """One short step where PostgreSQL rewrites neither the table nor an index: asked of an empty copy."""
+    operation = call.operation
+    change = _part(operation, type_=operation.modify_type)
+    change.schema = "pg_temp"
+    trial = call.plain_sql(change)[0]
+    with rehearsal(call.planning.connection, table) as copy:
+        before = copy.filenodes()
+        copy.run(trial)
+        rewritten = copy.filenodes() != before
+    if not rewritten:
+        described = f"{table}: change the type of {operation.column_name}"
+        return [Step(described, sql=tuple(statements), undo=None)]
+    using = operation.kw.get("postgresql_using")
+    return retype(
+        call.migrator, table, operation.column_name, trial, str(using) if using is not None else None
+    )
+
+
+def _undo(connection: Connection, table: Table, operation: ops.AlterColumnOp) -> tuple[str, ...] | None:
+    """What takes back the brief changes of a column: its name, default, comment and DROP NOT NULL."""
+    column = catalog.columns(connection, table.oid).get(operation.column_name)
+    if column is None:
+        return None
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column.name)}"
+    statements: list[str] = []
+    if operation.modify_name is not None:
+        new = quote(str(operation.modify_name))
+        statements.append(f"ALTER TABLE {table.sql} RENAME COLUMN {new} TO {quote(column.name)}")
+    if operation.modify_server_default is not False:
+        if column.identity or column.generated:
+            return None
+        statements.append(
+            f"{alter} SET DEFAULT {column.default}" if column.default else f"{alter} DROP DEFAULT"
+        )
+    if operation.modify_comment is not False:
+        text = catalog.scalar(
+            connection, "SELECT col_description(%(oid)s, %(number)s)", oid=table.oid, number=column.number
+        )
+        comment = "NULL" if text is None else literal(text)
+        statements.append(f"COMMENT ON COLUMN {table.sql}.{quote(column.name)} IS {comment}")
+    if operation.modify_nullable is True and column.not_null:
+        return None  # rows without a value may have come since
+    if operation.modify_nullable is False and not column.not_null:
+        statements.append(f"{alter} DROP NOT NULL")
+    return tuple(statements)

@@ -1,0 +1,85 @@
+"""``op.create_check_constraint``: added NOT VALID in a moment, then validated while everybody goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+from sqlalchemy.schema import AddConstraint
+
+from lockstep.operations import add_constraint
+from lockstep.operations.add_constraint import constraint_name
+from lockstep.operations.register import Call, plans
+from lockstep.operations.validation import drop_constraint_sql, rows_where, validate
+from lockstep.postgres import catalog
+from lockstep.postgres.rehearsal import rehearsal
+from lockstep.steps.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
+    from lockstep.postgres.rehearsal import Copy
+    from lockstep.revision.planning import Planning
+
+
+@plans(ops.CreateCheckConstraintOp, constraint_name)
+def create_check_constraint(call: Call[ops.CreateCheckConstraintOp]) -> Plan:
+    """Taken back by dropping the constraint."""
+    table_name, schema = call.operation.table_name, call.operation.schema
+    if call.planning.offline:
+        return add_constraint.offline(call, table_name, schema)
+    table = call.table_in_use(table_name, schema)
+    steps = (
+        online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
+    )
+    return add_constraint.as_written(call, table_name, schema) if steps is None else steps
+
+
+def online(
+    planning: Planning, table: Table, constraint: Any, prepare: Callable[[Copy], None] = lambda _: None
+) -> list[Step] | None:
+    """ADD CHECK NOT VALID, then VALIDATE. None: as written.
+
+    ``prepare`` brings the rehearsal's copy of the table to where the constraint can be added.
+    """
+    options = constraint.dialect_options["postgresql"]
+    if options.get("not_valid"):
+        return None
+    if constraint.name is None:
+        constraint.name = _rehearsed_name(planning, table, constraint, prepare)
+    name = planning.name_of(constraint)
+    options["not_valid"] = True
+    expression = str(constraint.sqltext.compile(dialect=planning.context.dialect)).replace("%%", "%")
+    return [
+        Step(
+            f"{table}: add check {name}, not valid yet",
+            sql=(planning.compile(AddConstraint(constraint, isolate_from_table=True)),),
+            undo=(drop_constraint_sql(table.sql, name),),
+        ),
+        validate(table.sql, str(table), name, rows_where(table.sql, f"NOT ({expression})")),
+    ]
+
+
+_COLUMNS_OF_NEWEST_CHECK = """
+SELECT a.attname AS name FROM pg_constraint c, unnest(c.conkey) k(n)
+JOIN pg_attribute a ON a.attnum = k.n
+WHERE a.attrelid = c.conrelid AND c.oid = (
+    SELECT max(oid) FROM pg_constraint WHERE conrelid = %(oid)s AND contype = 'c')
+"""
+
+
+def _rehearsed_name(
+    planning: Planning, table: Table, constraint: Any, prepare: Callable[[Copy], None]
+) -> str:
+    """The name that PostgreSQL gives it."""
+    connection = planning.connection
+    with rehearsal(connection, table) as copy:
+        prepare(copy)
+        schema, constraint.table.schema = constraint.table.schema, "pg_temp"
+        copy.run(planning.compile(AddConstraint(constraint, isolate_from_table=True)))
+        constraint.table.schema = schema
+        columns = [row.name for row in catalog.rows(connection, _COLUMNS_OF_NEWEST_CHECK, oid=copy.oid)]
+    # PostgreSQL puts the column into the name only where the expression speaks of exactly one.
+    return catalog.default_name(connection, table, columns if len(columns) == 1 else [], "check")

@@ -1,0 +1,57 @@
+"""``op.drop_index``: dropped CONCURRENTLY."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic.operations import ops
+
+from lockstep.operations.index_build import index_is_gone, index_is_valid
+from lockstep.operations.register import Call, describe, plans
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import literal, qualified
+from lockstep.steps.step import AsWritten, Kind, Step
+
+if TYPE_CHECKING:
+    from lockstep.operations.register import Plan
+
+_PLAIN_INDEX = """
+SELECT n.nspname AS schema, c.relname AS name, pg_get_indexdef(c.oid) AS definition,
+       obj_description(c.oid, 'pg_class') AS comment, t.relname AS table_name, tn.nspname AS table_schema
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indexrelid = c.oid
+JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace
+WHERE c.oid = to_regclass(%(name)s) AND c.relkind = 'i' AND NOT c.relispartition
+  AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u', 'x'))
+"""
+
+
+@plans(ops.DropIndexOp, lambda op: describe(op, op.index_name))
+def drop_index(call: Call[ops.DropIndexOp]) -> Plan:
+    """DROP INDEX CONCURRENTLY, where the index is an ordinary one. Taken back by building it again."""
+    operation, planning = call.operation, call.planning
+    name = planning.name_of(operation.to_index(planning.context))
+    if planning.offline:
+        exists = "IF EXISTS " if operation.if_exists else ""
+        sql = f"DROP INDEX CONCURRENTLY {exists}{qualified(name, operation.schema)}"
+        return [Step(f"drop index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE, undo=())]
+    connection = planning.connection
+    found = catalog.rows(connection, _PLAIN_INDEX, name=qualified(name, operation.schema))
+    if not found:
+        return AsWritten(undo=None)
+    index = found[0]
+    table = catalog.find_table(connection, index.table_name, index.table_schema)
+    full_name = qualified(index.name, index.schema)
+    comment = [f"COMMENT ON INDEX {full_name} IS {literal(index.comment)}"] if index.comment else []
+    if table is None or planning.takes_short_way(table):
+        return AsWritten(undo=(index.definition, *comment))
+    again = index.definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+    return [
+        Step(
+            f"{table}: drop index {index.name} concurrently",
+            sql=(f"DROP INDEX CONCURRENTLY {full_name}",),
+            kind=Kind.OUTSIDE,
+            present=index_is_gone(index.schema, index.name),
+            undo=(f"DROP INDEX CONCURRENTLY IF EXISTS {full_name}", again, *comment),
+            undo_present=index_is_valid(index.schema, index.name),
+        )
+    ]

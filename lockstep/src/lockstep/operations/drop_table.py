@@ -1,0 +1,45 @@
+"""``op.drop_table``: what has rows is kept first, in a downgrade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic.operations import ops
+
+from lockstep.archive import keep as keeping
+from lockstep.archive import registry as archive
+from lockstep.operations.register import Call, describe, performs
+from lockstep.postgres import catalog
+from lockstep.steps.step import AsWritten
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
+
+
+@performs(ops.DropTableOp, lambda op: describe(op, op.table_name))
+def drop_table(call: Call[ops.DropTableOp]) -> Any:
+    """A dropped table cannot be taken back; where it is kept, it lies in the archive."""
+    call.refuse_in_savepoint("what it removes cannot be kept first", lambda: kept_table(call))
+    return call.perform(lambda: _plan(call))
+
+
+def _plan(call: Call[ops.DropTableOp]) -> Plan:
+    table = kept_table(call)
+    drop = call.plain_sql() if table else []
+    if table is None or not drop:
+        return AsWritten(undo=None)
+    return keeping.keep_table(call.migrator, table, drop)
+
+
+def kept_table(call: Call[ops.DropTableOp] | Call[ops.DropColumnOp]) -> Table | None:
+    """The table, where what is dropped of it has rows and is worth keeping."""
+    if call.planning.offline or not archive.worth_keeping(call.migrator):
+        return None
+    connection, operation = call.planning.connection, call.operation
+    table = catalog.find_table(connection, operation.table_name, operation.schema)
+    if table is None or table.kind not in {"r", "p"} or catalog.is_empty(connection, table):
+        return None
+    return table

@@ -1,0 +1,89 @@
+"""``op.create_foreign_key``: added NOT VALID in a moment, then validated while everybody goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+from sqlalchemy.schema import AddConstraint
+
+from lockstep.errors import LockstepError
+from lockstep.operations import add_constraint
+from lockstep.operations.register import Call, describe, plans
+from lockstep.operations.validation import drop_constraint_sql, rows_where, validate_foreign_key
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import quote
+from lockstep.steps.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
+    from lockstep.revision.planning import Planning
+
+
+def _name(operation: ops.CreateForeignKeyOp) -> str:
+    columns = ",".join(operation.local_cols)
+    return describe(operation, operation.source_table, operation.constraint_name or columns)
+
+
+@plans(ops.CreateForeignKeyOp, _name)
+def create_foreign_key(call: Call[ops.CreateForeignKeyOp]) -> Plan:
+    """Taken back by dropping the constraint."""
+    table_name, schema = call.operation.source_table, call.operation.kw.get("source_schema")
+    if call.planning.offline:
+        return add_constraint.offline(call, table_name, schema)
+    table = call.table_in_use(table_name, schema)
+    steps = (
+        online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
+    )
+    return add_constraint.as_written(call, table_name, schema) if steps is None else steps
+
+
+def online(planning: Planning, table: Table, constraint: Any) -> list[Step] | None:
+    """ADD FOREIGN KEY NOT VALID under one brief lock on both tables, then VALIDATE. None: as written."""
+    if constraint.dialect_options["postgresql"].get("not_valid"):
+        return None
+    connection = planning.connection
+    target = constraint.elements[0].target_fullname.rsplit(".", 1)[0]
+    schema, _, target_name = target.rpartition(".")
+    parent = catalog.find_table(connection, target_name, schema or None)
+    if parent is None:
+        raise LockstepError(f"{table}: a foreign key refers to table {target}, which does not exist")
+    if table.kind == "p" and catalog.server_version(connection) < 18:
+        raise LockstepError(
+            f"{table} is partitioned: a foreign key NOT VALID needs PostgreSQL 18 there. "
+            "Let the tables be locked with `with lockstep.plain():`"
+        )
+    columns = list(constraint.column_keys)
+    if constraint.name is None:
+        constraint.name = catalog.default_name(connection, table, columns, "fkey")
+    name = planning.name_of(constraint)
+    constraint.dialect_options["postgresql"]["not_valid"] = True
+    locks = [(table.sql, "SHARE ROW EXCLUSIVE")]
+    if parent.oid != table.oid:
+        locks.append((parent.sql, "SHARE ROW EXCLUSIVE"))
+    referred = [element.target_fullname.rsplit(".", 1)[1] for element in constraint.elements]
+    return [
+        Step(
+            f"{table}: add foreign key {name}, not valid yet",
+            sql=(planning.compile(AddConstraint(constraint, isolate_from_table=True)),),
+            locks=tuple(locks),
+            undo=(drop_constraint_sql(table.sql, name),),
+        ),
+        validate_foreign_key(
+            table.sql, str(table), name, parent.sql, columns, _offenders(table, parent, columns, referred)
+        ),
+    ]
+
+
+def _offenders(table: Table, parent: Table, columns: Sequence[str], referred: Sequence[str]) -> str:
+    """The rows that refer to none."""
+    given = " AND ".join(f"lockstep_row.{quote(column)} IS NOT NULL" for column in columns)
+    match = " AND ".join(
+        f"lockstep_parent.{quote(theirs)} = lockstep_row.{quote(ours)}"
+        for ours, theirs in zip(columns, referred, strict=True)
+    )
+    missing = f"NOT EXISTS (SELECT FROM {parent.sql} lockstep_parent WHERE {match})"
+    return rows_where(table.sql, f"{given} AND {missing}")
