@@ -33,7 +33,7 @@ prove: .venv/installed  ## Run the tests that take long: every kill point, milli
 
 .PHONY: prove-service
 prove-service: .venv/installed  ## Kill and take back migrations of a service in use; SCALE=0.1: on fewer rows
-	@$(BIN)/python -m benchmarks.recovery --scale $(or $(SCALE),1)
+	@PYTHONPATH=lockstep/tests:folkmoot/tests $(BIN)/python -m benchmarks.recovery --scale $(or $(SCALE),1)
 
 .PHONY: fuzz
 fuzz: .venv/installed  ## Fuzz every route with every check of schemathesis, for some minutes
@@ -52,7 +52,11 @@ docs: .venv/installed  ## Write the outputs shown in the documents anew
 
 .PHONY: bench-online
 bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by Lockstep (ten minutes)
-	@$(BIN)/python -m benchmarks.online --write
+	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.online --write
+
+.PHONY: bench-blocked
+bench-blocked: .venv/installed  ## Change tables behind a transaction that stays open (MINUTES=10), and among others
+	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.blocked --minutes $(or $(MINUTES),10)
 
 .PHONY: bench
 bench: .venv/installed  ## Measure, write docs/benchmarks.md; ONLY=shares,… some parts; SHORT=1 see that it runs

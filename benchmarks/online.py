@@ -42,13 +42,13 @@ SETTINGS = (
 )  # fmt: skip
 
 HELD_FOR = 10.0
-_PROCESSES = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("spawn")
 
 
 # -- one change -----------------------------------------------------------------------------------------
 
 
-def _migrate(folder: str, url: str, plain: bool, log: str | None, pipe: Pipe) -> None:  # noqa: FBT001
+def migrate(folder: str, url: str, plain: bool, log: str | None, pipe: Pipe) -> None:  # noqa: FBT001
     """A migrator in a process of its own, ready before it is told to start."""
     if log:
         logging.basicConfig(
@@ -110,14 +110,14 @@ def measure(
         with tempfile.TemporaryDirectory() as folder:
             project = Project(Path(folder, "project"), cluster.url(database, "psycopg"))
             project.revision(change.upgrade)
-            pipe, theirs = _PROCESSES.Pipe()
+            pipe, theirs = PROCESSES.Pipe()
             log = (
                 f"{options.logs}/{change.name}{'-held' if held else ''}.log"
                 if options.logs and not plain
                 else None
             )
-            migrator = _PROCESSES.Process(
-                target=_migrate, args=(str(project.folder), project.url, plain, log, theirs)
+            migrator = PROCESSES.Process(
+                target=migrate, args=(str(project.folder), project.url, plain, log, theirs)
             )
             migrator.start()
             theirs.close()  # so that its end is noticed, should it die
