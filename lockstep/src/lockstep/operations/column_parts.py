@@ -69,13 +69,17 @@ def statistics_parts(definition: str) -> tuple[str, str]:
 def demands_of(
     connection: Connection,
     oid: int,
+    real: Parts,
     before: Parts,
     after: Parts,
     *,
     not_null: bool,
     foreign_keys: Sequence[ForeignKey],
 ) -> Demands:
-    """What the changed checks and indexes of a copy ask of rows, and what is known besides."""
+    """What the changed checks and indexes of a copy ask of rows, and what is known besides. ``real`` are the
+    parts of the table itself, which has its indexes by their names.
+    """
+    names = {definition: name for name, definition in real.indexes.items()}
     checks = catalog.rows(
         connection,
         """
@@ -106,7 +110,11 @@ def demands_of(
             part for row in changed for part in (*row.computed, *([row.predicate] if row.predicate else []))
         ),
         {
-            row.relname: (tuple(row.keys), row.predicate or "", row.nulls_equal)
+            names.get(before.indexes[row.relname], row.relname): (
+                tuple(row.keys),
+                row.predicate or "",
+                row.nulls_equal,
+            )
             for row in changed
             if row.indisunique
         },

@@ -61,7 +61,7 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
         rehearse(copy, table, old, keys)
         settings = _settings(connection, table, old, copy.oid, became)
         demands = demands_of(
-            connection, copy.oid, before, after,
+            connection, copy.oid, parts_of(connection, table.oid), before, after,
             not_null=beside.is_valid_not_null(connection, table, old), foreign_keys=keys,
         )  # fmt: skip
         copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.definition}")

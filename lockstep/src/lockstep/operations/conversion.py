@@ -111,10 +111,11 @@ def conversion(copy: Copy, table: Table, old: Column, became: Column, using: str
                 f"{table}.{old.name}: USING names the generated column {name}, which is not computed yet "
                 f"when a row is written. Write its expression in the place of {name}"
             )
+    # With the CAST: the one that PostgreSQL adds by itself is not looked at.
     immutable = _is_accepted(
         copy,
         f"ALTER TABLE {copy.sql} ADD COLUMN lockstep_generated {became.type_sql} "
-        f"GENERATED ALWAYS AS ({expression}) STORED",
+        f"GENERATED ALWAYS AS (CAST({expression} AS {became.type_sql})) STORED",
     )
     # A subquery is not merged into its query where it has a volatile function.
     plan = catalog.scalar(

@@ -23,11 +23,19 @@ def must_suppress_triggers(connection: Connection, table: Table, doing: str) -> 
     """
     triggers = catalog.rows(
         connection,
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgattr = '' "
-        "AND tgenabled IN ('O', 'A') AND (tgtype & 16) <> 0 AND tgname NOT LIKE '~lockstep%%'",
+        "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = %(oid)s AND NOT tgisinternal "
+        "AND tgattr = '' AND tgenabled <> 'D' AND (tgtype & 16) <> 0 AND tgname NOT LIKE '~lockstep%%'",
         oid=table.oid,
     )
-    if not triggers:
+    ordinary = [row.tgname for row in triggers if row.tgenabled == "O"]
+    # ENABLE ALWAYS fires whatever is set; ENABLE REPLICA fires just where the others are suppressed.
+    others = [row.tgname for row in triggers if row.tgenabled == "A" or (row.tgenabled == "R" and ordinary)]
+    if others and not is_firing():
+        raise LockstepError(
+            f"{table} has triggers that {doing} would fire, since they are ENABLE ALWAYS or REPLICA "
+            f"({', '.join(others)}): let them fire: `with lockstep.firing():`"
+        )
+    if not ordinary:
         return False
     version = catalog.server_version(connection)
     allowed = catalog.scalar(
@@ -39,7 +47,7 @@ def must_suppress_triggers(connection: Connection, table: Table, doing: str) -> 
     if not allowed:
         if is_firing():
             return False
-        names = ", ".join(row[0] for row in triggers)
+        names = ", ".join(ordinary)
         user = quote(catalog.scalar(connection, "SELECT current_user"))
         raise LockstepError(
             f"{table} has triggers that {doing} would fire ({names}): "
