@@ -8,25 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
 from lockstep.commands import tune
+from lockstep.commands.init import adopt
+from lockstep.commands.project import ConfigFiles, Section, on_each_database, one_line_errors
 from lockstep.commands.status import Status, lines, purge, sizes, status
-from lockstep.operations.register import OPTION
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Ledger
 from lockstep.steps.step import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy.engine import Connection
 
 main = typer.Typer(
@@ -38,39 +33,32 @@ main = typer.Typer(
 archive = typer.Typer(help="What downgrades dropped and Lockstep keeps.", invoke_without_command=True)
 main.add_typer(archive, name="archive")
 
-ConfigFile = Annotated[str, typer.Option("--config", "-c", help="Alembic's configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
-def _on_connection(config_file: str, work: Callable[[Connection, str, tuple[str, ...]], None]) -> None:
-    """Run ``work`` through the project's own env.py, with its connection, version table and heads."""
-    config = Config(config_file)
+@main.command()
+def init(*, config: ConfigFiles = None, name: Section = "alembic") -> None:
+    """Let env.py call lockstep.run(); where it is not one of Alembic's templates, show what to write instead.
 
-    def read(heads: Any, context: Any) -> list[Any]:
-        migrator = context.opts.get(OPTION)
-        if migrator is None or context.connection is None:
-            raise CommandError("this project's env.py does not call lockstep.run()")
-        work(context.connection, migrator.ledger.version_table, tuple(heads))
-        return []
-
-    try:
-        script = ScriptDirectory.from_config(config)
-        with EnvironmentContext(config, script, fn=read, dont_mutate=True):
-            script.run_env()
-    except CommandError as error:
-        typer.echo(f"lockstep: {error}", err=True)
-        raise typer.Exit(1) from None
+    Exit status 1 where env.py was left as it is.
+    """
+    with one_line_errors():
+        adopt(config, name)
 
 
 @main.command(name="status")
-def show_status(*, config: ConfigFile = "alembic.ini", as_json: AsJson = False) -> None:
+def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_json: AsJson = False) -> None:
     """Tell whether a revision is half done, and how far it has come. Exit status 3 where one is."""
     found: list[Status] = []
-    _on_connection(config, lambda connection, table, heads: found.append(status(connection, table, heads)))
-    one = found[0]
+    on_each_database(
+        config, name, lambda connection, table, heads: found.append(status(connection, table, heads))
+    )
     if as_json:
-        typer.echo(json.dumps(one.to_json(), indent=2))
-    else:
+        shown = [one.to_json() for one in found]
+        typer.echo(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2))
+    for one in found if not as_json else []:
+        if len(found) > 1:
+            typer.echo(f"version table {one.version_table} of database {one.database}:")
         typer.echo(f"at {', '.join(one.heads) or 'base'}")
         for line in lines(one) or ["nothing is half done"]:
             typer.echo(line)
@@ -78,13 +66,13 @@ def show_status(*, config: ConfigFile = "alembic.ini", as_json: AsJson = False) 
             typer.echo(f"  {entry.says}: {entry.done} of {len(entry.steps)} steps")
             for number, step in enumerate(entry.steps):
                 typer.echo(f"    {'done' if number < entry.done else 'open'}  {step.description}")
-    if one.underway:
+    if any(one.underway for one in found):
         raise typer.Exit(3)
 
 
 @archive.callback()
 def show_archive(
-    context: typer.Context, *, config: ConfigFile = "alembic.ini", as_json: AsJson = False
+    context: typer.Context, *, config: ConfigFiles = None, name: Section = "alembic", as_json: AsJson = False
 ) -> None:
     """List what is kept: revision, when, rows, size."""
     if context.invoked_subcommand:
@@ -95,7 +83,7 @@ def show_archive(
         mine = [kept for kept in kept_things.listed(connection) if kept.version_table == table]
         told.extend(sizes(connection, mine))
 
-    _on_connection(config, read)
+    on_each_database(config, name, read)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
         return
@@ -126,7 +114,8 @@ def purge_archive(
     *,
     older_than: Annotated[str, typer.Option(help="Only what was kept longer ago: 30d, 12h.")] = "0m",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    config: ConfigFile = "alembic.ini",
+    config: ConfigFiles = None,
+    name: Section = "alembic",
 ) -> None:
     """Remove what is kept, for good."""
     before = datetime.now(UTC) - _age(older_than)
@@ -150,14 +139,15 @@ def purge_archive(
         purge(connection.execution_options(isolation_level="AUTOCOMMIT"), old)
         typer.echo(f"removed {len(old)}")
 
-    _on_connection(config, remove)
+    on_each_database(config, name, remove)
 
 
 @main.command()
 def resolve(
     *,
     done: Annotated[bool, typer.Option("--done/--again", help="It was done, or is to be run again.")],
-    config: ConfigFile = "alembic.ini",
+    config: ConfigFiles = None,
+    name: Section = "alembic",
 ) -> None:
     """Say what became of a statement that was interrupted outside of any transaction."""
 
@@ -181,7 +171,7 @@ def resolve(
                     ledger.forget(connection, entry.key)
                 typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")
 
-    _on_connection(config, settle)
+    on_each_database(config, name, settle)
 
 
-tune.register(main, _on_connection)
+tune.register(main)

@@ -24,6 +24,7 @@ UNDERWAY_QUERY = "SELECT revision, direction FROM lockstep.revision ORDER BY sta
 class Status:
     """What Lockstep knows about one version table of a database."""
 
+    database: str
     version_table: str
     heads: tuple[str, ...]
     underway: Underway | None
@@ -32,6 +33,7 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         underway = self.underway
         return {
+            "database": self.database,
             "version_table": self.version_table,
             "heads": list(self.heads),
             "half_done": underway
@@ -56,7 +58,8 @@ class Status:
 def status(connection: Connection, version_table: str, heads: tuple[str, ...]) -> Status:
     """Read the status; locks nothing."""
     kept = [k for k in archive.listed(connection) if k.version_table == version_table]
-    return Status(version_table, heads, Ledger(version_table).read(connection), kept)
+    database = str(catalog.scalar(connection, "SELECT current_database()"))
+    return Status(database, version_table, heads, Ledger(version_table).read(connection), kept)
 
 
 def lines(found: Status) -> list[str]:

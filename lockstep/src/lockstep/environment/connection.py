@@ -10,10 +10,20 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.environment import other_drivers
+from lockstep.environment.failures import one_line
 from lockstep.errors import LockstepError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+#: What psycopg is given besides the URL, as far as that says nothing of it. A server that vanished without a
+#: word is given up within a minute.
+_ARGUMENTS = {
+    "application_name": "lockstep",
+    "keepalives_idle": "15", "keepalives_interval": "10", "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}  # fmt: skip
 
 
 def synchronous(url: URL) -> URL:
@@ -56,11 +66,9 @@ def _migrates(dialect: sa.Dialect) -> bool:
 
 def _engine(url: str | URL | None, connection: Connection | Engine | None) -> Engine:
     if connection is None:
-        return sa.create_engine(
-            synchronous(_parsed(url or "")),
-            poolclass=sa.pool.NullPool,
-            connect_args={"application_name": "lockstep"},
-        )
+        parsed = synchronous(_parsed(url or ""))
+        arguments = {key: value for key, value in _ARGUMENTS.items() if key not in parsed.query}
+        return sa.create_engine(parsed, poolclass=sa.pool.NullPool, connect_args=arguments)
     if connection.dialect.name != "postgresql":
         raise LockstepError(f"Lockstep is for PostgreSQL; the engine is for {connection.dialect.name}")
     if isinstance(connection, Engine) and _migrates(connection.dialect):
@@ -81,5 +89,6 @@ def _connected(engine: Engine) -> Connection:
     try:
         return engine.connect()
     except DBAPIError as error:
-        where = engine.url.set(password=None).render_as_string()
-        raise LockstepError(f"cannot connect to {where}: {str(error.orig).strip()}") from None
+        url = engine.url
+        where = url.set(password=None).render_as_string() if url.host or url.query else "the database"
+        raise LockstepError(f"cannot connect to {where}: {one_line(error)}") from None

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import connect_again, database_of
+from lockstep.postgres.session import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,36 +23,85 @@ if TYPE_CHECKING:
 log = logging.getLogger("alembic.lockstep")
 
 
+#: A migrator that vanished without a word (a lost network, a laptop that was closed) loses its session, and
+#: with it its lock, within a minute: after three unanswered probes or 30 s of unacknowledged data, looked for
+#: while a statement runs as well.
+_GIVEN_UP_AFTER = {
+    "tcp_keepalives_idle": "15s",
+    "tcp_keepalives_interval": "10s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+    "client_connection_check_interval": "10s",
+}
+
+
 @contextmanager
-def only_migrator(connected: Connection, version_table: str) -> Iterator[None]:
+def only_migrator(connected: Connection, version_table: str, schema: str | None) -> Iterator[None]:
     """Hold the advisory lock of this version table.
 
     It is polled, holding no snapshot in between: a blocked pg_advisory_lock() and CREATE INDEX CONCURRENTLY
     would wait for each other.
     """
     _refuse_transaction_pooling(connected)
-    keys = {"lock": f"lockstep {version_table}"}
+    with _given_up_soon(connected):
+        with connected.begin():
+            lock = f"lockstep {resolved_version_table(connected, version_table, schema)}"
+        _wait_for(connected, lock)
+        try:
+            yield
+        finally:
+            with suppress(DBAPIError):
+                if connected.in_transaction():
+                    connected.rollback()
+                with connected.begin():
+                    catalog.scalar(
+                        connected, "SELECT pg_advisory_unlock(hashtextextended(%(lock)s, 0))", lock=lock
+                    )
+
+
+def resolved_version_table(connected: Connection, name: str, schema: str | None) -> str:
+    """The qualified name of the version table, which tenants have one of in each schema: where none is named,
+    the one that the search_path finds, or the one that will be created.
+    """
+    qualified = f"{catalog.quote(schema)}.{catalog.quote(name)}" if schema else catalog.quote(name)
+    found = catalog.scalar(
+        connected,
+        "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid = to_regclass(%(name)s)",
+        name=qualified,
+    )
+    home = found or schema or catalog.scalar(connected, "SELECT current_schema()") or ""
+    return f"{catalog.quote(str(home))}.{catalog.quote(name)}"
+
+
+def _wait_for(connected: Connection, lock: str) -> None:
     told = False
     while True:
         with connected.begin():
             if catalog.scalar(
-                connected, "SELECT pg_try_advisory_lock(hashtextextended(%(lock)s, 0))", **keys
+                connected, "SELECT pg_try_advisory_lock(hashtextextended(%(lock)s, 0))", lock=lock
             ):
                 break
             if not told:
-                _tell_who_migrates(connected, keys["lock"])
+                _tell_who_migrates(connected, lock)
                 told = True
         time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
     if told:
         log.info("the other migrator is done")
+
+
+@contextmanager
+def _given_up_soon(connected: Connection) -> Iterator[None]:
+    """Let the server notice within a minute that this process is gone; as before when the block ends."""
+    for name, value in _GIVEN_UP_AFTER.items():
+        with suppress(DBAPIError), connected.begin():  # not every platform knows each of them
+            catalog.scalar(connected, "SELECT set_config(%(name)s, %(value)s, false)", name=name, value=value)
     try:
         yield
     finally:
-        with suppress(DBAPIError):
-            if connected.in_transaction():
-                connected.rollback()
-            with connected.begin():
-                catalog.scalar(connected, "SELECT pg_advisory_unlock(hashtextextended(%(lock)s, 0))", **keys)
+        with suppress(DBAPIError), connected.begin():
+            for name in _GIVEN_UP_AFTER:
+                execute(connected, f"RESET {name}")
 
 
 def _tell_who_migrates(connected: Connection, lock: str) -> None:

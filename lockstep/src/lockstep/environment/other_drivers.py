@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from lockstep.environment.failures import one_line
 from lockstep.errors import LockstepError
 from lockstep.postgres.servers import Database, database_of
 
@@ -150,7 +151,7 @@ def _over_psycopg(engine: Engine, arguments: dict[str, Any], reached: _Reached) 
         with like.connect() as connection:
             mine = _look(connection)
     except SQLAlchemyError as error:
-        raise _refused(engine, str(getattr(error, "orig", error)).strip()) from None
+        raise _refused(engine, one_line(error)) from None
     if not reached.database.is_same_as(mine.database):
         raise _refused(engine, f"the engine comes to {reached.database}, psycopg to {mine.database}")
     if (mine.user, mine.role) != (reached.user, reached.role):
@@ -195,8 +196,7 @@ def _asked(engine: Engine) -> _Reached:
     except LockstepError:
         raise
     except Exception as error:  # a creator may raise anything
-        reason = str(getattr(error, "orig", error)).strip()
-        raise LockstepError(f"cannot connect as the engine does: {reason}") from error
+        raise LockstepError(f"cannot connect as the engine does: {one_line(error)}") from error
 
 
 def _in_a_loop_of_its_own(url: URL, pool: sa.Pool, look: Callable[[Connection], _Reached]) -> _Reached:

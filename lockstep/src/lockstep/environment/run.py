@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from alembic import context
 from alembic.runtime.migration import RevisionStep
 from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
 
 from lockstep import operations
 from lockstep.commands import status
+from lockstep.environment import privileges
 from lockstep.environment.connection import connected_to, synchronous
+from lockstep.environment.failures import explained
 from lockstep.environment.one_migrator import only_migrator
 from lockstep.errors import LockstepError
 from lockstep.revision import recovery
@@ -24,7 +27,7 @@ from lockstep.steps.events import received_by
 from lockstep.steps.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from alembic.config import Config
@@ -42,6 +45,7 @@ def run(
     pace: Pace | None = None,
     short_way: bool = True,
     on_event: Callable[[dict[str, Any]], object] | str | Path | None = None,
+    arguments: Mapping[str, Any] | None = None,
     **configure: Any,
 ) -> None:
     """Run the command that Alembic was called with, from ``env.py``; this is all that ``env.py`` needs.
@@ -52,39 +56,66 @@ def run(
     commits. ``configure`` is passed on to Alembic's ``context.configure()``.
 
     ``pace`` says how gently to go (see Pace). With ``short_way=False`` empty tables are changed like filled
-    ones.
+    ones. ``arguments`` are given to each revision's ``upgrade()`` and ``downgrade()``, as Alembic's
+    ``context.run_migrations(**arguments)`` does. An ``env.py`` may call it several times: for tenants, say.
 
     ``on_event`` is called with each event (``lockstep.steps.events``), or is a file that gets them as JSON
     lines; so does the file of ``alembic -x lockstep_events=FILE``.
 
     Holds a session advisory lock while it upgrades, downgrades or stamps: one migrator at a time; the others
-    wait. Commits after every step. Raises LockstepError, which Alembic prints as one line.
+    wait. Commits after every step. Raises LockstepError, which Alembic prints as one line; called by the
+    ``alembic`` command it does so for what PostgreSQL refuses, too.
     """
     _configure_logging(context.config)
+    try:
+        configure["target_metadata"] = target_metadata
+        asked = context.get_x_argument(as_dictionary=True).get("lockstep_events")
+        with received_by(on_event, asked):
+            _run(url, connection, pace or Pace(), configure, short_way=short_way, arguments=arguments or {})
+    except SyntaxError as error:
+        if context.config.cmd_opts is None:
+            raise
+        raise LockstepError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
+    except DBAPIError as error:
+        if context.config.cmd_opts is None:  # a program's own, which may want to tell errors apart
+            raise
+        log.debug("the error in full", exc_info=error)
+        raise LockstepError(explained(error)) from error
+
+
+def _run(
+    url: str | URL | None,
+    connection: Any,
+    pace: Pace,
+    configure: dict[str, Any],
+    *,
+    short_way: bool,
+    arguments: Mapping[str, Any],
+) -> None:
     connection = connection if connection is not None else context.config.attributes.get("connection")
     if url is None and connection is None:
         url = context.config.get_main_option("sqlalchemy.url")
     if url is None and connection is None:
         raise LockstepError("lockstep.run() takes url=… or connection=…, or sqlalchemy.url in the ini file")
-    configure["target_metadata"] = target_metadata
     _hide_own_schema(configure)
     version_table = (
         f"{configure.get('version_table_schema') or ''}.{configure.get('version_table', 'alembic_version')}"
     )
-    pace = replace(pace or Pace(), version_table=version_table)
+    pace = replace(pace, version_table=version_table)
     migrator = Migrator(pace, Ledger(version_table), short_way=short_way)
     if context.is_offline_mode():
-        _run_offline(url, migrator, configure)
+        _run_offline(url, migrator, configure, arguments)
         return
-    asked = context.get_x_argument(as_dictionary=True).get("lockstep_events")
-    with received_by(on_event, asked), connected_to(url, connection) as connected:
+    with connected_to(url, connection) as connected:
         if connected.in_transaction():
             log.info("the caller's transaction is open: running as plain Alembic, inside it")
-            context.configure(connection=connected, **configure)
+            context.configure(
+                **{**configure, "connection": connected, "fn": _asked(), operations.OPTION: None}
+            )
             with context.begin_transaction():
-                context.run_migrations()
+                context.run_migrations(**arguments)
             return
-        _run_online(connected, migrator, configure)
+        _run_online(connected, migrator, configure, arguments)
 
 
 def _configure_logging(config: Config) -> None:
@@ -116,7 +147,9 @@ def _hide_own_schema(configure: dict[str, Any]) -> None:
     configure["include_name"] = include_name
 
 
-def _run_offline(url: str | URL | None, migrator: Migrator, configure: dict[str, Any]) -> None:
+def _run_offline(
+    url: str | URL | None, migrator: Migrator, configure: dict[str, Any], arguments: Mapping[str, Any]
+) -> None:
     configure.setdefault("literal_binds", True)
     configure.setdefault("dialect_opts", {"paramstyle": "named"})
     if url is None:
@@ -125,22 +158,27 @@ def _run_offline(url: str | URL | None, migrator: Migrator, configure: dict[str,
         configure["url"] = synchronous(make_url(url)).render_as_string(hide_password=False)
     _configure(migrator, configure)
     with context.begin_transaction():
-        context.run_migrations()
+        context.run_migrations(**arguments)
 
 
-def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, Any]) -> None:
+def _run_online(
+    connected: Connection, migrator: Migrator, configure: dict[str, Any], arguments: Mapping[str, Any]
+) -> None:
     _configure(migrator, {**configure, "connection": connected, "transaction_per_migration": True})
     if "destination_rev" not in context.get_context().opts:
         tell_status(connected, migrator.ledger.version_table)
         with context.begin_transaction():
-            context.run_migrations()
+            context.run_migrations(**arguments)
         return
-    with only_migrator(connected, migrator.ledger.version_table), migrator.listener.on(connected):
+    version_table, schema = context.get_context().version_table, context.get_context().version_table_schema
+    with only_migrator(connected, version_table, schema), migrator.listener.on(connected):
         with connected.begin():
+            if denied := privileges.refusal(connected):
+                raise LockstepError(denied)
             migrator.ledger.create(connected)
         tell_status(connected, migrator.ledger.version_table)
         with context.begin_transaction():
-            context.run_migrations()
+            context.run_migrations(**arguments)
         if connected.in_transaction():
             connected.commit()
 
@@ -148,14 +186,15 @@ def _run_online(connected: Connection, migrator: Migrator, configure: dict[str, 
 def tell_status(connected: Connection, version_table: str) -> None:
     """Log in a line each what is half done and what is kept."""
     with connected.begin():
+        if denied := privileges.refusal(connected):
+            log.warning("%s", denied)
+            return
         for line in status.lines(status.status(connected, version_table, ())):
             log.info("%s", line)
 
 
 def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
-    # What the command came to do. configure() may replace it, but nothing public tells what it is.
-    proxied: EnvironmentContext = context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
-    original: Callable[..., Iterable[Any]] = proxied.context_opts["fn"]
+    original = _asked()
 
     def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
         planned = (
@@ -168,7 +207,7 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
                 revision = step.migration_fn
                 # Alembic logs a step by its function's name.
                 step.migration_fn = functools.update_wrapper(
-                    functools.partial(migrator.migrate, step, revision), revision
+                    functools.partial(migrator.migrate, step, _without_run_async(revision)), revision
                 )
             yield step
 
@@ -179,3 +218,34 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     )
     context.configure(**{**configure, "fn": steps, operations.OPTION: migrator})
     migrator.context = context.get_context()
+
+
+#: Where the options of a migration context keep what the command came to do, which "fn" is replaced by.
+_ASKED = "lockstep_asked"
+
+
+def _asked() -> Callable[..., Iterable[Any]]:
+    """What the command came to do, whether or not an earlier run() of the same env.py has put a function of
+    its own in that place. configure() may replace it, but nothing public tells what it is.
+    """
+    proxied: EnvironmentContext = context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
+    found: Callable[..., Iterable[Any]] = proxied.context_opts.setdefault(_ASKED, proxied.context_opts["fn"])
+    return found
+
+
+def _without_run_async(revision: Callable[..., Any]) -> Callable[..., Any]:
+    """A revision's function that says what is in the way of op.run_async()."""
+
+    @functools.wraps(revision)
+    def run_revision(**arguments: Any) -> Any:
+        try:
+            return revision(**arguments)
+        except ValueError as error:
+            if "run_async" not in str(error):
+                raise
+            raise LockstepError(
+                "op.run_async() needs an asynchronous connection, and Lockstep migrates over a synchronous "
+                "one: send the same statements through op.get_bind()"
+            ) from error
+
+    return run_revision

@@ -102,9 +102,12 @@ def _outside(connection: Connection, step: Step, *, again: bool) -> None:
 
 
 def _explain(connection: Connection, step: Step, error: DBAPIError) -> None:
-    """Say which rows stand in the way, where the step knows how to find them."""
+    """Say which rows stand in the way, where the step knows how to find them: in the log, and as the error's
+    notes.
+    """
     if step.offenders is None or not (sqlstate(error) or "").startswith("23"):
         return
     with suppress(DBAPIError):
         for row in catalog.rows(connection, f"{step.offenders} LIMIT 5"):
             log.error("%s: this row is in the way: %s", step.description, row[0])
+            error.add_note(f"{step.description}: this row is in the way: {row[0]}")
