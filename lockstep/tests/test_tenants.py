@@ -123,6 +123,12 @@ def test_tenants_do_not_wait_for_each_other_and_one_tenant_is_migrated_once(
             connection.exec_driver_sql(f"SET search_path TO {tenant}")
             connection.commit()
         entered = threading.Event()
+        waits = threading.Event()
+
+        def note(record: logging.LogRecord) -> bool:
+            if "another migrator is at work" in record.getMessage():
+                waits.set()
+            return True
 
         def once_more() -> None:
             with only_migrator(again, "alembic_version", "one"):  # the same table, by its schema's name
@@ -130,8 +136,7 @@ def test_tenants_do_not_wait_for_each_other_and_one_tenant_is_migrated_once(
 
         thread = threading.Thread(target=once_more)
         caplog.set_level(logging.INFO, "alembic.lockstep")
-        waits = threading.Event()
-        caplog.handler.addFilter(lambda record: "at work" not in record.getMessage() or waits.set() is None)
+        caplog.handler.addFilter(note)
         with only_migrator(one, "alembic_version", None):
             with only_migrator(two, "alembic_version", None):
                 pass
@@ -219,5 +224,5 @@ def test_the_server_gives_up_a_migrator_that_vanished_within_a_minute(
         after = connection.exec_driver_sql("SHOW client_connection_check_interval").scalar()
     assert after == "0"
     with cluster18.connect(database) as connection:
-        seen = dict(connection.execute("SELECT name, setting FROM seen").fetchall())
+        seen: dict[str, str] = dict(connection.execute("SELECT name, setting FROM seen").fetchall())
     assert 0 < int(seen["client_connection_check_interval"]) <= 10000
