@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 State = tuple[list[str], dict[str, list[str]]]
 
 
-def _in_child(work: Callable[[], None], strike: Callable[[], None], at: int | None) -> tuple[int, bool]:
+def in_child(work: Callable[[], None], strike: Callable[[], None], at: int | None) -> tuple[int, bool]:
     """Run ``work`` in a forked process, ``strike`` at its statement number ``at``: (statements, failed)."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -93,7 +93,7 @@ class Proof:
     def points(self, direction: str) -> int:
         """How many statements the direction has, found by running it."""
         database = self._prepared(direction)
-        counted, failed = _in_child(lambda: self._go(database, direction), lambda: None, None)
+        counted, failed = in_child(lambda: self._go(database, direction), lambda: None, None)
         assert not failed
         self.cluster.drop_database(database)
         return counted
@@ -115,7 +115,7 @@ class Proof:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.cluster.crash()
 
-        _in_child(lambda: self._go(database, direction), strike, at)
+        in_child(lambda: self._go(database, direction), strike, at)
         if victim == "server":
             self.cluster.start()
         try:

@@ -1,9 +1,4 @@
-"""What a downgrade drops is kept, and given back when the same revision runs up again.
-
-A table is moved away, stripped of everything that ties it to others; a column is copied beside its key in
-batches, kept in step by a trigger until it goes. What is kept are plain tables in the schema
-``lockstep_archive``: no keys to other tables, no types but PostgreSQL's own, no privileges.
-"""
+"""What is kept: the table ``lockstep.archive``, with a row for each table or column that was dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lockstep.postgres import catalog
-from lockstep.postgres.catalog import quote
+from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.session import AS_TEXT
 from lockstep.revision.ledger import ARCHIVE_SCHEMA
 from lockstep.scopes import is_derived
 
@@ -20,6 +16,18 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.revision.migrator import Migrator
+
+#: What a transaction that keeps or gives back sets first: values survive as text, and a row that a policy
+#: hides is an error rather than left out in silence.
+SETTINGS = (
+    "SELECT "
+    + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in AS_TEXT.items())
+    + ", set_config('row_security', 'off', true)"
+)
+
+#: Whether the type and the collation of ``pg_attribute a`` (``pg_type t``) are PostgreSQL's own. What isn't
+#: is kept as text, so that what is kept stands in the way of no DROP TYPE.
+OWN_TYPE = "(t.typnamespace = 'pg_catalog'::regnamespace AND (a.attcollation = 0 OR a.attcollation < 16384))"
 
 
 @dataclass(frozen=True)
@@ -51,18 +59,43 @@ def listed(connection: Connection) -> list[Kept]:
     """Everything that is kept, the oldest first."""
     if not catalog.scalar(connection, "SELECT to_regclass('lockstep.archive')"):
         return []
-    found = catalog.rows(
-        connection,
-        "SELECT id, revision, kind, schema_name, table_name, column_name, place, details::text, state, "
-        "to_char(kept_at, 'YYYY-MM-DD HH24:MI:SSOF'), version_table FROM lockstep.archive ORDER BY id",
-    )
     return [
         Kept(
-            id=row[0], revision=row[1], kind=row[2], schema=row[3], table=row[4], column=row[5], place=row[6],
-            details=json.loads(row[7]), state=row[8], kept_at=row[9], version_table=row[10],
+            id=row.id,
+            revision=row.revision,
+            kind=row.kind,
+            schema=row.schema_name,
+            table=row.table_name,
+            column=row.column_name,
+            place=row.place,
+            details=json.loads(row.details),
+            state=row.state,
+            kept_at=row.kept_at,
+            version_table=row.version_table,
         )
-        for row in found
-    ]  # fmt: skip
+        for row in catalog.rows(
+            connection,
+            "SELECT id, revision, kind, schema_name, table_name, column_name, place, "
+            "details::text AS details, state, "
+            "to_char(kept_at, 'YYYY-MM-DD HH24:MI:SSOF') AS kept_at, version_table "
+            "FROM lockstep.archive ORDER BY id",
+        )
+    ]
+
+
+def of_revision(migrator: Migrator) -> list[Kept]:
+    """What downgrades of the revision at hand kept and it may give back now: the newest first."""
+    if migrator.direction != "upgrade":
+        return []
+    wanted = (version_table_of(migrator), migrator.revision, "kept")
+    found = [k for k in listed(migrator.connection) if (k.version_table, k.revision, k.state) == wanted]
+    return found[::-1]
+
+
+def column_of_revision(migrator: Migrator, schema: str, table: str, column: str) -> list[Kept]:
+    """What is kept of one column, the newest first."""
+    named = (schema, table, column)
+    return [kept for kept in of_revision(migrator) if (kept.schema, kept.table, kept.column) == named]
 
 
 def worth_keeping(migrator: Migrator) -> bool:
@@ -70,13 +103,91 @@ def worth_keeping(migrator: Migrator) -> bool:
     return migrator.direction == "downgrade" and not is_derived()
 
 
-def find(migrator: Migrator, kind: str, schema: str, table: str, column: str | None) -> Kept | None:
-    """What this revision's downgrade kept last under that name."""
-    if migrator.direction != "upgrade":
-        return None
-    wanted = (migrator.ledger.version_table, migrator.revision, kind, schema, table, column, "kept")
-    for kept in reversed(listed(migrator.connection)):
-        named = (kept.version_table, kept.revision, kept.kind, kept.schema, kept.table, kept.column)
-        if (*named, kept.state) == wanted:
-            return kept
-    return None
+def version_table_of(migrator: Migrator) -> str:
+    """Whose revisions the archive is about."""
+    return migrator.ledger.version_table
+
+
+# -- what a step writes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something will be kept, and for which revision."""
+
+    number: int
+    name: str
+    version_table: str
+    revision: str
+
+    @property
+    def sql(self) -> str:
+        return f"{quote(ARCHIVE_SCHEMA)}.{quote(self.name)}"
+
+    def register(self, kind: str, schema: str, table: str, column: str | None, details: str) -> str:
+        """The INSERT of its row; ``details``, ``schema`` and ``table`` are SQL expressions."""
+        named = "NULL" if column is None else literal(column)
+        return (
+            "INSERT INTO lockstep.archive (id, version_table, revision, kind, schema_name, table_name, "
+            "column_name, place, details, state) "
+            f"VALUES ({self.number}, {literal(self.version_table)}, {literal(self.revision)}, '{kind}', "
+            f"{schema}, {table}, {named}, {literal(self.name)}, {details}, 'keeping') "
+            "ON CONFLICT (id) DO NOTHING"
+        )
+
+    def kept(self) -> str:
+        """From now on it is given back."""
+        return f"UPDATE lockstep.archive SET state = 'kept', kept_at = now() WHERE id = {self.number}"
+
+
+def new_place(migrator: Migrator, *names: str) -> Place:
+    """A place that nothing else has; its name begins with its number, so names cut to 63 bytes differ."""
+    number = int(catalog.scalar(migrator.connection, "SELECT nextval('lockstep.archive_id_seq')"))
+    name = catalog.clip("_".join([str(number), *names]))
+    return Place(number, name, version_table_of(migrator), migrator.revision)
+
+
+def is_own_type(connection: Connection, oid: int) -> dict[str, bool]:
+    """For each column of a table, whether its type and collation are PostgreSQL's own."""
+    found = catalog.rows(
+        connection,
+        f"""
+        SELECT a.attname AS name, {OWN_TYPE} AS own
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+        """,
+        oid=oid,
+    )
+    return {row.name: row.own for row in found}
+
+
+def tied(connection: Connection, oid: int, number: int = 0) -> tuple[tuple[str, str], ...]:
+    """Locks for a drop: the table and those that share a foreign key with it (on that column), in the order
+    of their oids.
+    """
+    found = catalog.rows(
+        connection,
+        """
+        SELECT DISTINCT c.oid, format('%%I.%%I', n.nspname, c.relname) AS name
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = %(oid)s OR c.oid IN (
+            SELECT CASE WHEN conrelid = %(oid)s THEN confrelid ELSE conrelid END FROM pg_constraint
+            WHERE contype = 'f' AND (
+                conrelid = %(oid)s AND (%(number)s = 0 OR %(number)s = ANY (conkey))
+             OR confrelid = %(oid)s AND (%(number)s = 0 OR %(number)s = ANY (confkey)))
+        ) ORDER BY c.oid
+        """,
+        oid=oid,
+        number=number,
+    )
+    return tuple((row.name, "ACCESS EXCLUSIVE") for row in found)
+
+
+def tried(statement: str) -> list[str]:
+    """The plain statement, run and rolled back: what PostgreSQL refuses is refused at the start."""
+    return ["SAVEPOINT lockstep_try", statement, "ROLLBACK TO SAVEPOINT lockstep_try"]
+
+
+def block(body: str) -> str:
+    """A DO statement."""
+    return f"DO {literal(body)}"

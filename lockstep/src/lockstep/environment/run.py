@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import operations
+from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
 from lockstep.environment import privileges
 from lockstep.environment.connection import connected_to, synchronous
@@ -193,6 +194,19 @@ def tell_status(connected: Connection, version_table: str) -> None:
             log.info("%s", line)
 
 
+def _with_archive(migrator: Migrator, revision: Callable[..., None]) -> Callable[..., None]:
+    """The revision's function, followed by what gives back what its downgrade kept."""
+
+    def function(**arguments: Any) -> None:
+        if not migrator.offline:
+            rewind_sequences(migrator)
+        revision(**arguments)
+        if not migrator.offline:
+            restore_the_rest(migrator)
+
+    return function
+
+
 def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     original = _asked()
 
@@ -207,7 +221,10 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
                 revision = step.migration_fn
                 # Alembic logs a step by its function's name.
                 step.migration_fn = functools.update_wrapper(
-                    functools.partial(migrator.migrate, step, _without_run_async(revision)), revision
+                    functools.partial(
+                        migrator.migrate, step, _with_archive(migrator, _without_run_async(revision))
+                    ),
+                    revision,
                 )
             yield step
 

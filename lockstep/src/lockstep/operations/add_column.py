@@ -15,7 +15,8 @@ from alembic.operations import ops
 from sqlalchemy.schema import CreateIndex, SetColumnComment
 
 from lockstep.archive import registry as archive
-from lockstep.archive import restore as giving_back
+from lockstep.archive.keep_column import undo_add_column, undo_add_column_at_once
+from lockstep.archive.restore_column import restore_column
 from lockstep.errors import LockstepError
 from lockstep.operations import check_constraint, foreign_key, index_build, unique_constraint
 from lockstep.operations.alter_column_nullable import not_null_steps
@@ -51,21 +52,21 @@ def add_column(call: Call[ops.AddColumnOp]) -> Any:
 def _kept_values(call: Call[ops.AddColumnOp]) -> object:
     operation = call.operation
     table = catalog.find_table(call.planning.connection, operation.table_name, operation.schema)
-    return table and archive.find(call.migrator, "column", table.schema, table.name, operation.column.name)
+    return table and archive.column_of_revision(
+        call.migrator, table.schema, table.name, operation.column.name
+    )
 
 
 def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     operation, planning = call.operation, call.planning
-    name = quote(operation.column.name)
-    drop = f"ALTER TABLE {qualified(operation.table_name, operation.schema)} DROP COLUMN IF EXISTS {name}"
     table = call.table_in_use(operation.table_name, operation.schema)
     if table is None:
-        return AsWritten(undo=(drop,))
+        return AsWritten(undo=_undo_as_written(call))
     if operation.if_not_exists and operation.column.name in catalog.columns(planning.connection, table.oid):
         return []
     column = copy_of(operation.column)
     if operation.inline_primary_key and column.primary_key:
-        return AsWritten(undo=(drop,))
+        return AsWritten(undo=_undo_as_written(call))
     holder = planning.plain_operations().schema_obj.table(table.name, column, schema=table.schema)
     trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))
     added = _rehearse(planning, table, column.name, trial)
@@ -76,19 +77,30 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
             f"{table}.{column.name}: a stored generated column can only be added by rewriting the table, "
             "which is locked for as long as that takes"
         )
-        return AsWritten(undo=(drop,))
+        return AsWritten(undo=_undo_as_written(call))
     comment = [planning.compile(SetColumnComment(column))] if column.comment is not None else []
+    unchanged = [added.column.default] if added.column.default and not added.rewrites else []
+    undo = undo_add_column(call.migrator, table, column.name, unchanged)
     if added.rewrites:
         refuse_unfillable(planning.connection, table, f"filling the new {column.name}")
-        steps = _filled_afterwards(planning, table, added, comment, drop)
+        steps = _filled_afterwards(planning, table, added, comment, undo)
     else:
         add = planning.compile(AddColumn(table.name, column, schema=table.schema))
-        steps = [Step(f"{table}: add column {column.name}", sql=(add, *comment), undo=(drop,))]
-    steps[1:1] = giving_back.give_back_column(
+        name = f"{table}: add column {column.name}"
+        steps = [Step(name, sql=(add, *comment), undo=undo[1], before_undo=undo[0])]
+    steps[1:1] = restore_column(
         call.migrator, table, column.name, added.column.type_sql,
         None if added.rewrites else added.column.default,
     )  # fmt: skip
     return [*steps, *_parts_of(planning, table, holder, lambda copy: copy.run(trial))]
+
+
+def _undo_as_written(call: Call[ops.AddColumnOp]) -> tuple[str, ...]:
+    operation, planning = call.operation, call.planning
+    if planning.offline or planning.is_created(operation.table_name, operation.schema):
+        return ()  # the table goes as a whole, and is kept with this column in it
+    table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
+    return undo_add_column_at_once(call.migrator, table, operation.column.name) if table else ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +145,11 @@ def _refusal(table: Table, operation: ops.AddColumnOp) -> str:
 
 
 def _filled_afterwards(
-    planning: Planning, table: Table, added: _Added, comment: list[str], drop: str
+    planning: Planning,
+    table: Table,
+    added: _Added,
+    comment: list[str],
+    undo: tuple[tuple[Step, ...], tuple[str, ...]],
 ) -> list[Step]:
     """Add the column empty, with its default for new rows; fill the old ones; then NOT NULL and identity."""
     connection, column = planning.connection, added.column
@@ -158,7 +174,8 @@ def _filled_afterwards(
         Step(
             f"{table}: add column {column.name}",
             sql=(*add, f"{alter} SET DEFAULT {default}", *comment),
-            undo=(drop,),
+            undo=undo[1],
+            before_undo=undo[0],
         ),
         Step(
             f"{table}: fill column {column.name} of the rows that were there",

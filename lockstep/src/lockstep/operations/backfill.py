@@ -101,6 +101,8 @@ def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
 
     if not operation.values:
         raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
-    assignments = ", ".join(f"{quote(c)} = {rendered(v)}" for c, v in operation.values.items())
+    expressions = tuple(rendered(value) for value in operation.values.values())
+    columns = tuple(operation.values)
+    assignments = ", ".join(f"{quote(c)} = {e}" for c, e in zip(columns, expressions, strict=True))
     predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
-    return Fill(table, assignments, predicate, columns=tuple(operation.values))
+    return Fill(table, assignments, predicate, columns=columns, expressions=expressions)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from alembic.operations import ops
 
-from lockstep.archive import keep as keeping
+from lockstep.archive.keep_column import keep_column
 from lockstep.operations.drop_table import kept_table
 from lockstep.operations.register import Call, describe, performs
 from lockstep.steps.step import AsWritten
@@ -28,5 +28,5 @@ def _plan(call: Call[ops.DropColumnOp]) -> Plan:
     table = kept_table(call)
     if table is None:
         return AsWritten(undo=None)
-    kept = keeping.keep_column(call.migrator, table, call.operation.column_name, call.plain_sql())
+    kept = keep_column(call.migrator, table, call.operation.column_name, call.plain_sql())
     return AsWritten(undo=None) if kept is None else kept

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from alembic.operations import ops
 
-from lockstep.archive import keep as keeping
 from lockstep.archive import registry as archive
+from lockstep.archive.keep_table import keep_table
 from lockstep.operations.register import Call, describe, performs
 from lockstep.postgres import catalog
 from lockstep.steps.step import AsWritten
@@ -31,15 +31,18 @@ def _plan(call: Call[ops.DropTableOp]) -> Plan:
     drop = call.plain_sql() if table else []
     if table is None or not drop:
         return AsWritten(undo=None)
-    return keeping.keep_table(call.migrator, table, drop)
+    return keep_table(call.migrator, table, drop)
 
 
 def kept_table(call: Call[ops.DropTableOp] | Call[ops.DropColumnOp]) -> Table | None:
-    """The table, where what is dropped of it has rows and is worth keeping."""
+    """The table, where what is dropped of it may have rows and is worth keeping.
+
+    One that is found empty is looked at again under the lock of the drop.
+    """
     if call.planning.offline or not archive.worth_keeping(call.migrator):
         return None
     connection, operation = call.planning.connection, call.operation
     table = catalog.find_table(connection, operation.table_name, operation.schema)
-    if table is None or table.kind not in {"r", "p"} or catalog.is_empty(connection, table):
+    if table is None or table.kind not in {"r", "p"} or call.planning.takes_short_way(table):
         return None
     return table

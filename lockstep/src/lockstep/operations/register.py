@@ -107,7 +107,7 @@ def _undo_of(steps: Sequence[Step]) -> tuple[str, ...] | None:
     """What takes all of the steps back, in one transaction, where they were run as they are written."""
     statements: list[str] = []
     for step in reversed(steps):
-        if step.undo is None:
+        if step.undo is None or step.before_undo:
             return None
         statements += [statement.replace(" CONCURRENTLY", "", 1) for statement in step.undo]
     return tuple(statements)

@@ -134,7 +134,10 @@ _LOOK_BYTES = 8 * 1024 * 1024
 
 
 def is_empty(connection: Connection, table: Table) -> bool:
-    """True where the table surely has no rows (a large one that only has dead rows counts as filled)."""
+    """True where the table surely has no rows.
+
+    A large one that only has dead rows counts as filled, and so does one of which a policy may hide rows.
+    """
     size = scalar(
         connection,
         "SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(%(oid)s)"
@@ -144,7 +147,11 @@ def is_empty(connection: Connection, table: Table) -> bool:
     )
     if size is None or size > _LOOK_BYTES:
         return False
-    return size == 0 or not scalar(connection, f"SELECT EXISTS (SELECT FROM {table.sql})")
+    if size == 0:
+        return True
+    if scalar(connection, "SELECT row_security_active(%(oid)s::oid)", oid=table.oid):
+        return False
+    return not scalar(connection, f"SELECT EXISTS (SELECT FROM {table.sql})")
 
 
 def default_name(connection: Connection, table: Table, parts: Iterable[str], label: str) -> str:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
+#: Settings by which a value that is written as text is read again as the same value.
+AS_TEXT = {
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+
+
 def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE of a driver's error, whichever driver."""
     original = getattr(error, "orig", error)

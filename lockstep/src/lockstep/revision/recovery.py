@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationStep
@@ -11,7 +12,8 @@ from lockstep.errors import CannotContinueError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, transaction, unhurried
 from lockstep.steps.locks import brief, take_locks
-from lockstep.steps.step import Kind
+from lockstep.steps.run import run_step
+from lockstep.steps.step import UNFILLED, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -111,7 +113,7 @@ def _begun(entry: Entry) -> list[tuple[int, Step]]:
     """The steps of an operation that may have left something, the last one first."""
     begun = list(enumerate(entry.steps[: entry.done]))
     following = entry.steps[entry.done : entry.done + 1]
-    if following and following[0].kind in {Kind.OUTSIDE, Kind.FILL}:
+    if following and following[0].kind in {Kind.OUTSIDE, Kind.FILL, Kind.COPY}:
         begun.append((entry.done, following[0]))
     return list(reversed(begun))
 
@@ -126,9 +128,35 @@ def undo(migrator: Migrator, underway: Underway) -> None:
         migrator.ledger.finish(migrator.connection)
 
 
+def _but_as_filled(step: Step, underway: Underway) -> Step:
+    """The copy of what people wrote into a column, without what fills of the revision put there: a corrected
+    file may fill it otherwise.
+    """
+    if step.copy is None or not step.copy.written:
+        return step
+    column, table = step.copy.written, step.copy.table
+    fills = [one.fill for entry in underway.entries for one in entry.steps if one.fill]
+    conditions = [
+        f" AND source.{catalog.quote(column)}::text IS DISTINCT FROM ({expression})::text"
+        for fill in fills
+        if fill.table == table
+        for name, expression in zip(fill.columns, fill.expressions, strict=False)
+        if name == column
+    ]
+    statement = step.copy.statement.replace(UNFILLED, "".join(conditions))
+    return replace(step, copy=replace(step.copy, statement=statement))
+
+
+def _nothing_to_record() -> None:
+    """What can be run again from the start need not be written down."""
+
+
 def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step, number: int) -> None:
     connection = migrator.connection
     statements = step.undo or ()
+    for first in step.before_undo:
+        kept = _but_as_filled(first, underway)
+        run_step(connection, migrator.pace, kept, kept.description, _nothing_to_record, again=True)
 
     def record() -> None:
         migrator.ledger.write(connection, underway, entry, number)

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.steps.pace import Pace
-    from lockstep.steps.step import Fill, Step
+    from lockstep.steps.step import Copy, Fill, Step
 
 #: How often a batch of a copy is tried before its error is raised; a lock may be held for long.
 _MOST_TRIES = 10_000
+
+#: foreign_key_violation: a parent that was there a moment ago. After some tries it is gone for good.
+_PARENT_MISSING = "23503"
+_SOME_TRIES = 3
+
+#: Classes of errors that are about one row: its data, a constraint, a type that is gone, a check's own error.
+_ROW_REFUSED = frozenset({"22", "23", "42", "44", "P0"})
 
 log = logging.getLogger("alembic.lockstep")
 
@@ -160,27 +167,49 @@ def _may_stay(connection: Connection, todo: Fill) -> bool:
 def copy(connection: Connection, pace: Pace, step: Step, name: str) -> None:
     """Carry rows over by ``step.copy.statement``, in batches like those of ``fill``.
 
-    A batch that meets a lock, or a row whose parent has just gone, is tried again.
+    A batch that meets a lock, or a row whose parent has just gone, is tried again. One with a row that cannot
+    be carried over goes row by row, where the step says how, and leaves that one behind.
     """
     todo = step.copy
     if todo is None:
         raise LockstepError(f"{step.description}: nothing to copy")
 
     def batch(connection: Connection, pages: Pages) -> int:
-        statement = todo.statement.replace("{inside}", pages.inside("source."))
         attempt = 0
         while True:
             try:
-                with short_transaction(connection, pace, pages, without_triggers=todo.without_triggers):
-                    return int(execute(connection, statement).rowcount)
+                return _carry_over(connection, pace, todo, pages, todo.statement)
             except DBAPIError as error:
-                if sqlstate(error) not in {*RETRIED, "23503"} or attempt == _MOST_TRIES:
+                state = sqlstate(error) or ""
+                again = state in RETRIED or (state == _PARENT_MISSING and attempt < _SOME_TRIES)
+                if not again and todo.one_by_one and state[:2] in _ROW_REFUSED:
+                    break
+                if not again or attempt == _MOST_TRIES:
                     raise
             pause(attempt)
             attempt += 1
+        _carry_over(connection, pace, todo, pages, todo.one_by_one)
+        return int(catalog.scalar(connection, "SELECT current_setting('lockstep.moved')"))
 
-    while walk(connection, pace, todo.table, name, batch, written=todo.into) and todo.until_still:
-        pass
+    for _ in range(_ENOUGH_PASSES):
+        moved = walk(connection, pace, todo.table, name, batch, written=todo.into)
+        if not (moved and todo.until_still):
+            return
+
+
+def _carry_over(connection: Connection, pace: Pace, todo: Copy, pages: Pages, statement: str) -> int:
+    with short_transaction(connection, pace, pages, without_triggers=todo.without_triggers):
+        execute(
+            connection,
+            f"SELECT set_config('lockstep.first', '({pages.first},0)', true), "
+            f"set_config('lockstep.until', '({pages.until},0)', true)",
+        )
+        for first in todo.before:
+            execute(connection, first)
+        moved = int(execute(connection, statement).rowcount)
+        for last in todo.after:
+            execute(connection, last)
+        return moved
 
 
 def _batch(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -19,13 +19,16 @@ from lockstep.steps.locks import brief, take_locks, watch
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
     from lockstep.steps.pace import Pace
 
 log = logging.getLogger("alembic.lockstep")
+
+#: What a warning that a step's own SQL raises begins with, by which it is told from everybody else's.
+WARNS = "lockstep: "
 
 
 def run_step(
@@ -41,11 +44,28 @@ def run_step(
     about = {"operation": name, "step": step.description}
     events.emit("step_started", **about)
     try:
-        _run(connection, pace, step, name, record, again=again)
+        with _warnings_logged(connection):
+            _run(connection, pace, step, name, record, again=again)
     except BaseException as error:
         events.emit("step_failed", **about, seconds=_since(started), error=str(error).partition("\n")[0])
         raise
     events.emit("step_finished", **about, seconds=_since(started))
+
+
+@contextmanager
+def _warnings_logged(connection: Connection) -> Iterator[None]:
+    """Log what a step's own statements warn of: rows that were left behind, say."""
+    driver: Any = connection.connection.dbapi_connection
+
+    def tell(notice: Any) -> None:
+        if notice.severity_nonlocalized == "WARNING" and (notice.message_primary or "").startswith(WARNS):
+            log.warning("%s", notice.message_primary.removeprefix(WARNS))
+
+    driver.add_notice_handler(tell)
+    try:
+        yield
+    finally:
+        driver.remove_notice_handler(tell)
 
 
 def _since(started: float) -> float:

@@ -39,18 +39,30 @@ class Fill:
     """Without firing the table's own triggers: what is filled is Lockstep's own column."""
     columns: tuple[str, ...] = ()
     """The columns that are set, unquoted; where no index has them, rows can stay on their pages."""
+    expressions: tuple[str, ...] = ()
+    """What each of them is set to, as SQL, where the revision says so."""
     parallel: bool = False
     """Whether several connections may share it; not where it is the revision's own statement."""
     settings: tuple[tuple[str, str], ...] = ()
     """Session settings that the expressions depend on, as they were when the step was planned."""
 
 
+#: See ``Copy.written``; as it stands it says nothing.
+UNFILLED = "/* and not as filled */"
+
+#: That a row of ``source`` lies on the pages of the batch at hand; a batch sets both.
+INSIDE = (
+    "source.ctid >= current_setting('lockstep.first')::tid "
+    "AND source.ctid < current_setting('lockstep.until')::tid"
+)
+
+
 @dataclass(frozen=True)
 class Copy:
     """Rows to carry over in batches: ``statement`` for each range of pages of ``table``.
 
-    ``{inside}`` in it is the condition on the ctid of ``source``. ``until_still``: over and
-    over, until it changes nothing.
+    ``INSIDE`` in it is the condition on the rows of ``source``. ``until_still``: again, until it changes
+    nothing, some times.
     """
 
     table: str
@@ -60,6 +72,16 @@ class Copy:
     """Without firing triggers: what is given back was there before."""
     into: str = ""
     """The table that is written to."""
+    one_by_one: str = ""
+    """What is run for a batch of which a row cannot be carried over: it leaves that row where it is, and the
+    setting ``lockstep.moved`` says how many others went."""
+    before: tuple[str, ...] = ()
+    """Statements that come first in the transaction of each batch."""
+    after: tuple[str, ...] = ()
+    """And those that end it."""
+    written: str = ""
+    """Where only values that people wrote are copied: of which column. ``UNFILLED`` in the statement then
+    stands for the condition that a value is not what a fill of the same revision would make of the row."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +91,8 @@ class Step:
     ``locks`` are taken first, in order, each as (qualified table, lock mode). ``present`` is a query that is
     true when an OUTSIDE step has been done already, ``leftover`` what removes one that was interrupted.
     ``undo`` takes the step back: () where what an earlier step's undo does is enough, None where it cannot be
-    taken back; whoever writes a step says which. ``undo_present`` is a query that is true
+    taken back; whoever writes a step says which. The steps ``before_undo`` come first: they keep what people
+    wrote into what it removes, and can be run again. ``undo_present`` is a query that is true
     when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail. ``journal``
     is what the revision's own code sent.
     """
@@ -85,10 +108,14 @@ class Step:
     fill: Fill | None = None
     copy: Copy | None = None
     undo_present: str | None = None
+    before_undo: tuple[Step, ...] = ()
     journal: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}
+        data = {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}
+        if self.before_undo:
+            data["before_undo"] = [step.to_json() for step in self.before_undo]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Step:
@@ -102,13 +129,13 @@ class Step:
             fill = {_OLD_NAMES.get(name, name): value for name, value in known["fill"].items()}
             known["fill"] = Fill(
                 **fill
-                | {
-                    "columns": tuple(fill.get("columns", ())),
-                    "settings": tuple((name, value) for name, value in fill.get("settings", ())),
-                }
+                | {name: tuple(fill.get(name, ())) for name in ("columns", "expressions")}
+                | {"settings": tuple((name, value) for name, value in fill.get("settings", ()))}
             )
         if known.get("copy"):
-            known["copy"] = Copy(**{_OLD_NAMES.get(name, name): v for name, v in known["copy"].items()})
+            kept = {_OLD_NAMES.get(name, name): v for name, v in known["copy"].items()}
+            known["copy"] = Copy(**kept | {name: tuple(kept.get(name, ())) for name in ("before", "after")})
+        known["before_undo"] = tuple(cls.from_json(step) for step in known.get("before_undo", ()))
         return cls(**known)
 
 

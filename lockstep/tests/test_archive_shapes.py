@@ -1,0 +1,144 @@
+"""Whatever a table is like, its rows survive a downgrade and an upgrade, and every stop on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from archive_shapes import SHAPES, TYPES, Shape
+from killing import in_child
+from project import Project
+from state import catalog_of, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from testing.cluster import Cluster
+
+
+class _StoppedError(Exception):
+    """What a statement is made to fail with."""
+
+
+def _fail() -> None:
+    raise _StoppedError
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Lifecycle:
+    """A shape of a table with rows in it, and what becomes of them on ways that are stopped."""
+
+    def __init__(self, cluster: Cluster, shape: Shape, folder: Path) -> None:
+        self.cluster = cluster
+        self.project = Project(folder, "")
+        self.project.revision(shape.upgrade, shape.downgrade)
+        self.filled = cluster.create_database()
+        with cluster.connect(self.filled) as connection:
+            connection.execute(TYPES)
+        self.go(self.filled, "up")
+        with cluster.connect(self.filled) as connection:
+            for statement in shape.rows.split("; "):
+                connection.execute(statement)
+        self.rows = rows_of(cluster, self.filled)
+        self.catalog = catalog_of(cluster, self.filled)
+        self.emptied = cluster.create_database(self.filled)
+        self.go(self.emptied, "down")
+
+    def go(self, database: str, *directions: str) -> None:
+        for direction in directions:
+            url = self.cluster.url(database, "psycopg")
+            if direction == "up":
+                self.project.upgrade("head", url)
+            else:
+                self.project.downgrade("base", url)
+
+    def points(self, direction: str) -> int:
+        """How many statements the direction has."""
+        database = self.cluster.create_database(self.emptied if direction == "up" else self.filled)
+        count, failed = in_child(lambda: self.go(database, direction), lambda: None, None)
+        assert not failed
+        self.cluster.drop_database(database)
+        return count
+
+    def stopped(self, direction: str, strike: Callable[[], None], at: int, then: tuple[str, ...]) -> str:
+        """Stop a direction at a statement, take the ways ``then``; what is not as it was before, or ""."""
+        database = self.cluster.create_database(self.emptied if direction == "up" else self.filled)
+        in_child(lambda: self.go(database, direction), strike, at)
+        self.go(database, *then)
+        found, catalog = rows_of(self.cluster, database), catalog_of(self.cluster, database)
+        self.cluster.drop_database(database)
+        if found != self.rows:
+            return f"{direction} stopped at {at}, then {then}: {_difference(self.rows, found)}"
+        if catalog != self.catalog:
+            return f"{direction} stopped at {at}, then {then}: {set(catalog) ^ set(self.catalog)}"
+        return ""
+
+
+def _difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:
+    for table, rows in before.items():
+        there = after.get(table, [])
+        if rows != there:
+            gone, came = set(rows) - set(there), set(there) - set(rows)
+            return f"{table}: {len(rows)} rows, now {len(there)}; gone {list(gone)[:2]}, new {list(came)[:2]}"
+    return f"tables {sorted(after)}"
+
+
+#: What is stopped, and the ways that are taken then; all of them end at the top.
+WAYS = [("up", ("down", "up")), ("up", ("up",)), ("down", ("up",)), ("down", ("down", "up"))]
+
+
+@pytest.fixture
+def lifecycle(shape: Shape, cluster: Cluster, tmp_path: Path) -> Iterator[Lifecycle]:
+    found = Lifecycle(cluster, shape, tmp_path / "project")
+    yield found
+    cluster.drop_database(found.filled)
+    cluster.drop_database(found.emptied)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_its_rows_come_back(shape: Shape, lifecycle: Lifecycle) -> None:
+    for _ in range(2):
+        lifecycle.go(lifecycle.emptied, "up")
+        assert rows_of(lifecycle.cluster, lifecycle.emptied) == lifecycle.rows, shape.name
+        assert catalog_of(lifecycle.cluster, lifecycle.emptied) == lifecycle.catalog, shape.name
+        with lifecycle.cluster.connect(lifecycle.emptied) as connection:
+            assert connection.execute("SELECT count(*) FROM lockstep.archive").fetchone() == (0,)
+        lifecycle.go(lifecycle.emptied, "down")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_its_rows_survive_a_stop_at_one_statement(shape: Shape, cluster18: Cluster, tmp_path: Path) -> None:
+    chance = random.Random(shape.name)
+    lifecycle = Lifecycle(cluster18, shape, tmp_path / "project")
+    (direction, then), strike = chance.choice(WAYS), chance.choice([_die, _fail])
+    at = chance.randint(1, lifecycle.points(direction))
+    assert not lifecycle.stopped(direction, strike, at, then)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("strike", [_die, _fail], ids=["killed", "failed"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_its_rows_survive_a_stop_at_every_statement(
+    shape: Shape,
+    strike: Callable[[], None],
+    lifecycle: Lifecycle,
+    record_property: Callable[[str, object], None],
+) -> None:
+    points = {direction: lifecycle.points(direction) for direction in ("up", "down")}
+    wrong = [
+        problem
+        for direction, then in WAYS
+        for at in range(1, points[direction] + 1)
+        if (problem := lifecycle.stopped(direction, strike, at, then))
+    ]
+    stopped = 2 * sum(points.values())
+    record_property("killed", (f"archive, {shape.name}", strike.__name__.strip("_"), stopped, len(wrong)))
+    assert not wrong, "\n".join(wrong)
