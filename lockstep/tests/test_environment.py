@@ -75,7 +75,7 @@ def test_an_operation_is_a_line_in_the_log_and_its_steps_are_details(
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert said[said.index("Running upgrade r2 -> r3") + 1 :] == ["things: alter column a"]
     assert "Generating static SQL" not in said
-    assert "things.a: not null for new rows" in caplog.text
+    assert "things.a: set not null" in caplog.text
     assert not logging.getLogger("alembic.runtime.migration").disabled
 
 

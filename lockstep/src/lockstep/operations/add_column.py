@@ -40,9 +40,14 @@ if TYPE_CHECKING:
 
 @performs(ops.AddColumnOp, lambda op: describe(op, op.table_name, op.column.name))
 def add_column(call: Call[ops.AddColumnOp]) -> Any:
-    """Taken back by dropping the column; values that a downgrade kept are given back."""
-    operation = call.operation
-    call.planning.touched.added.add((operation.table_name, operation.column.name))
+    """Taken back by dropping the column, unless it was there before (if_not_exists).
+
+    Values that a downgrade kept are given back.
+    """
+    operation, name = call.operation, str(call.operation.column.name)
+    if operation.if_not_exists and call.exists(operation.table_name, operation.schema, name):
+        return call.perform(lambda: AsWritten(undo=()))
+    call.planning.touched.added.add((operation.table_name, name))
     call.refuse_in_savepoint(
         "the values that a downgrade kept cannot be given back", lambda: _kept_values(call)
     )
@@ -62,8 +67,6 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     table = call.table_in_use(operation.table_name, operation.schema)
     if table is None:
         return AsWritten(undo=_undo_as_written(call))
-    if operation.if_not_exists and operation.column.name in catalog.columns(planning.connection, table.oid):
-        return []
     column = copy_of(operation.column)
     if operation.inline_primary_key and column.primary_key:
         return AsWritten(undo=_undo_as_written(call))

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @plans(ops.AlterColumnOp, lambda op: describe(op, op.table_name, op.column_name))
 def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
-    """The type first, then NOT NULL, then default, comment and name in one step."""
+    """The type first; then the default, so that new rows have a value before NOT NULL asks for one; then the
+    comment and the name.
+    """
     operation, planning = call.operation, call.planning
     column = operation.column_name
     table = call.table_in_use(operation.table_name, operation.schema)
@@ -38,19 +40,27 @@ def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
             planning.warn(f"{table}.{column}: its type has a CHECK of its own; the change runs as written")
             return _as_written(call)
         steps += _change_type(call, table, statements)
-    if operation.modify_nullable is False:
-        steps += set_not_null(planning.connection, table, column)
+    not_null = operation.modify_nullable is False
+    default = _part(operation, server_default=operation.modify_server_default)
     rest = _part(
         operation,
         nullable=operation.modify_nullable or None,
-        server_default=operation.modify_server_default,
+        server_default=False if not_null else operation.modify_server_default,
         comment=operation.modify_comment,
         new_column_name=operation.modify_name,
     )
-    if statements := call.plain_sql(rest):
-        undo = _undo(planning.connection, table, rest)
-        steps.append(Step(f"{table}: alter column {column}", sql=tuple(statements), undo=undo))
-    return steps
+    if not_null:
+        steps += _brief(call, table, default)
+        steps += set_not_null(planning.connection, table, column)
+    return [*steps, *_brief(call, table, rest)]
+
+
+def _brief(call: Call[ops.AlterColumnOp], table: Table, part: ops.AlterColumnOp) -> list[Step]:
+    """What takes a moment, in one step."""
+    statements = call.plain_sql(part)
+    undo = _undo(call.planning.connection, table, part)
+    described = f"{table}: alter column {part.column_name}"
+    return [Step(described, sql=tuple(statements), undo=undo)] if statements else []
 
 
 def _as_written(call: Call[ops.AlterColumnOp]) -> AsWritten:

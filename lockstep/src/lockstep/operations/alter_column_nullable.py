@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lockstep.errors import LockstepError
-from lockstep.operations.validation import drop_constraint_sql, rows_where, validate
+from lockstep.operations.validation import added_and_validated, rows_where
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
 from lockstep.steps.step import Step
@@ -37,19 +38,19 @@ def not_null_steps(connection: Connection, table: Table, column: str) -> list[St
     if catalog.server_version(connection) >= 18:
         name = catalog.default_name(connection, table, [column], "not_null")
         add = f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(name)} NOT NULL {quote(column)} NOT VALID"
-        return [
-            Step(f"{subject}: not null for new rows", sql=(add,), undo=drop_not_null),
-            validate(table.sql, subject, name, offenders),
-        ]
+        step = added_and_validated(table.sql, f"{subject}: set not null", name, add, offenders=offenders)
+        return [replace(step, leftover=drop_not_null, undo=drop_not_null)]
     name = catalog.default_name(connection, table, [column], "lockstep_not_null")
     check = f"CHECK ({quote(column)} IS NOT NULL) NOT VALID"
     return [
-        Step(
+        added_and_validated(
+            table.sql,
             f"{subject}: not null for new rows",
-            sql=(f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(name)} {check}",),
-            undo=(drop_constraint_sql(table.sql, name),),
+            name,
+            f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(name)} {check}",
+            offenders=offenders,
+            refusal=f'column "{column}" of relation "{table.name}" contains null values',
         ),
-        validate(table.sql, subject, name, offenders),
         Step(
             f"{subject}: set not null",
             sql=(f"{alter} SET NOT NULL", f"ALTER TABLE {table.sql} DROP CONSTRAINT {quote(name)}"),

@@ -10,10 +10,9 @@ from sqlalchemy.schema import AddConstraint
 from lockstep.operations import add_constraint
 from lockstep.operations.add_constraint import constraint_name
 from lockstep.operations.register import Call, plans
-from lockstep.operations.validation import drop_constraint_sql, rows_where, validate
+from lockstep.operations.validation import added_and_validated, rows_where
 from lockstep.postgres import catalog
 from lockstep.postgres.rehearsal import rehearsal
-from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
     from lockstep.postgres.rehearsal import Copy
     from lockstep.revision.planning import Planning
+    from lockstep.steps.step import Step
 
 
 @plans(ops.CreateCheckConstraintOp, constraint_name)
@@ -53,12 +53,13 @@ def online(
     options["not_valid"] = True
     expression = str(constraint.sqltext.compile(dialect=planning.context.dialect)).replace("%%", "%")
     return [
-        Step(
-            f"{table}: add check {name}, not valid yet",
-            sql=(planning.compile(AddConstraint(constraint, isolate_from_table=True)),),
-            undo=(drop_constraint_sql(table.sql, name),),
-        ),
-        validate(table.sql, str(table), name, rows_where(table.sql, f"NOT ({expression})")),
+        added_and_validated(
+            table.sql,
+            f"{table}: add check {name}",
+            name,
+            planning.compile(AddConstraint(constraint, isolate_from_table=True)),
+            offenders=rows_where(table.sql, f"NOT ({expression})"),
+        )
     ]
 
 

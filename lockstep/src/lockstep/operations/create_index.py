@@ -37,6 +37,8 @@ def create_index(call: Call[ops.CreateIndexOp]) -> Plan:
         table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
     else:
         table = call.table_in_use(operation.table_name, operation.schema)
+    if operation.if_not_exists and call.exists(name, operation.schema) and table is None:
+        return AsWritten(undo=())
     if table is None:
         return AsWritten(undo=(f"DROP INDEX IF EXISTS {qualified(name, operation.schema)}",))
     if operation.if_not_exists and catalog.scalar(planning.connection, index_is_valid(table.schema, name)):

@@ -14,12 +14,16 @@ from lockstep.steps.step import AsWritten
 
 @performs(ops.CreateTableOp, lambda op: describe(op, op.table_name))
 def create_table(call: Call[ops.CreateTableOp]) -> Any:
-    """Taken back by dropping it, where it has no rows; otherwise it is kept. Rows that a downgrade kept of it
-    are given back at the end of the revision.
+    """Taken back by dropping it, where it has no rows; otherwise it is kept. One that was there before
+    (if_not_exists) stays, and is in use as others are. Rows that a downgrade kept of it are given back at the
+    end of the revision.
     """
     operation = call.operation
-    call.planning.touched.created.add((operation.schema, operation.table_name))
-    table = call.perform(lambda: AsWritten(undo=_undo(call)))
+    if operation.if_not_exists and call.exists(operation.table_name, operation.schema):
+        table = call.perform(lambda: AsWritten(undo=()))
+    else:
+        call.planning.touched.created.add((operation.schema, operation.table_name))
+        table = call.perform(lambda: AsWritten(undo=_undo(call)))
     # A revision may use the table that it gets back, also when an earlier process created it.
     return operation.to_table(call.planning.context) if table is None else table
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 @performs(ops.DropColumnOp, lambda op: describe(op, op.table_name, op.column_name))
 def drop_column(call: Call[ops.DropColumnOp]) -> Any:
     """A dropped column cannot be taken back; where it is kept, its values lie in the archive."""
+    operation = call.operation
+    if operation.if_exists and not call.exists(operation.table_name, operation.schema, operation.column_name):
+        return call.perform(lambda: AsWritten(undo=()))
     call.refuse_in_savepoint("what it removes cannot be kept first", lambda: kept_table(call))
     return call.perform(lambda: _plan(call))
 

@@ -13,6 +13,8 @@ from lockstep.steps.step import AsWritten
 if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
 
+_EXISTS = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %(oid)s AND conname = %(name)s)"
+
 _REFERRED = """
 SELECT confrelid::regclass::text AS name FROM pg_constraint
 WHERE conrelid = %(oid)s AND conname = %(name)s AND contype = 'f' AND confrelid <> conrelid
@@ -34,7 +36,9 @@ def drop_constraint(call: Call[ops.DropConstraintOp]) -> AsWritten:
     constraint = planning.plain_operations().schema_obj.generic_constraint(
         operation.constraint_name, operation.table_name, operation.constraint_type, schema=operation.schema
     )
-    return AsWritten(undo=None, locks=_locks(call, table, planning.name_of(constraint)))
+    name = planning.name_of(constraint)
+    there = catalog.scalar(planning.connection, _EXISTS, oid=table.oid, name=name)
+    return AsWritten(undo=None if there else (), locks=_locks(call, table, name))
 
 
 def _locks(call: Call[ops.DropConstraintOp], table: Table, name: str) -> tuple[tuple[str, str], ...]:

@@ -37,7 +37,8 @@ def drop_index(call: Call[ops.DropIndexOp]) -> Plan:
     connection = planning.connection
     found = catalog.rows(connection, _PLAIN_INDEX, name=qualified(name, operation.schema))
     if not found:
-        return AsWritten(undo=None)
+        gone = operation.if_exists and not call.exists(name, operation.schema)
+        return AsWritten(undo=() if gone else None)
     index = found[0]
     table = catalog.find_table(connection, index.table_name, index.table_schema)
     full_name = qualified(index.name, index.schema)

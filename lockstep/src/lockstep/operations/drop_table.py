@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @performs(ops.DropTableOp, lambda op: describe(op, op.table_name))
 def drop_table(call: Call[ops.DropTableOp]) -> Any:
     """A dropped table cannot be taken back; where it is kept, it lies in the archive."""
+    if call.operation.if_exists and not call.exists(call.operation.table_name, call.operation.schema):
+        return call.perform(lambda: AsWritten(undo=()))
     call.refuse_in_savepoint("what it removes cannot be kept first", lambda: kept_table(call))
     return call.perform(lambda: _plan(call))
 

@@ -10,10 +10,9 @@ from sqlalchemy.schema import AddConstraint
 from lockstep.errors import LockstepError
 from lockstep.operations import add_constraint
 from lockstep.operations.register import Call, describe, plans
-from lockstep.operations.validation import drop_constraint_sql, rows_where, validate_foreign_key
+from lockstep.operations.validation import added_and_validated, merging, rows_where
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
-from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from lockstep.operations.register import Plan
     from lockstep.postgres.catalog import Table
     from lockstep.revision.planning import Planning
+    from lockstep.steps.step import Step
 
 
 def _name(operation: ops.CreateForeignKeyOp) -> str:
@@ -65,17 +65,15 @@ def online(planning: Planning, table: Table, constraint: Any) -> list[Step] | No
     if parent.oid != table.oid:
         locks.append((parent.sql, "SHARE ROW EXCLUSIVE"))
     referred = [element.target_fullname.rsplit(".", 1)[1] for element in constraint.elements]
-    return [
-        Step(
-            f"{table}: add foreign key {name}, not valid yet",
-            sql=(planning.compile(AddConstraint(constraint, isolate_from_table=True)),),
-            locks=tuple(locks),
-            undo=(drop_constraint_sql(table.sql, name),),
-        ),
-        validate_foreign_key(
-            table.sql, str(table), name, parent.sql, columns, _offenders(table, parent, columns, referred)
-        ),
-    ]
+    step = added_and_validated(
+        table.sql,
+        f"{table}: add foreign key {name}",
+        name,
+        planning.compile(AddConstraint(constraint, isolate_from_table=True)),
+        locks=tuple(locks),
+        offenders=_offenders(table, parent, columns, referred),
+    )
+    return [merging(step, table.sql, parent.sql, columns)]
 
 
 def _offenders(table: Table, parent: Table, columns: Sequence[str], referred: Sequence[str]) -> str:

@@ -81,6 +81,17 @@ class Call(Generic[Op]):
             undo=lambda: planned.undo if isinstance(planned, AsWritten) else _undo_of(planned),
         )
 
+    def exists(self, name: str, schema: str | None, column: str | None = None) -> bool:
+        """Whether there is a relation of that name, or a column of it; asked before the operation is run."""
+        if self.planning.offline:
+            return False
+        with self.migrator.listener.hearing(hears=False):
+            connection = self.planning.connection
+            found = catalog.scalar(
+                connection, "SELECT to_regclass(%(name)s)::oid", name=catalog.qualified(name, schema)
+            )
+            return bool(found) and (column is None or column in catalog.columns(connection, int(found)))
+
     def table_in_use(self, name: str, schema: str | None) -> Table | None:
         """The table, where it takes the online way; None where the operation runs as it is written."""
         if self.planning.offline or self.planning.is_created(name, schema):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
-from lockstep.operations.validation import validate_foreign_key
+from lockstep.operations.validation import added_and_validated, merging
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
-from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,18 +138,16 @@ def make_beside(keys: Sequence[ForeignKey], plan: Plan) -> None:
         locks = dict.fromkeys((key.child, key.parent))
         ending = " NOT VALID" if key.enforced else " NOT ENFORCED"
         add = f"ADD CONSTRAINT {temporary} {key.definition(key.parent)}{ending}"
-        plan.before.append(
-            Step(
-                f"{key.child}: foreign key {key.name} to the new type",
-                sql=(f"ALTER TABLE {key.child} {add}",),
-                locks=tuple((end, "SHARE ROW EXCLUSIVE") for end in locks),
-                undo=(f"ALTER TABLE {key.child} DROP CONSTRAINT IF EXISTS {temporary}",),
-            )
+        step = added_and_validated(
+            key.child,
+            f"{key.child}: foreign key {key.name} to the new type",
+            name,
+            f"ALTER TABLE {key.child} {add}",
+            locks=tuple((end, "SHARE ROW EXCLUSIVE") for end in locks),
+            refusal=f'table {key.child} violates foreign key constraint "{key.name}"',
+            validates=key.valid and key.enforced,
         )
-        if key.valid and key.enforced:
-            plan.before.append(
-                validate_foreign_key(key.child, key.child, name, key.parent, key.columns, None)
-            )
+        plan.before.append(merging(step, key.child, key.parent, key.columns))
         plan.locks[key.child_oid] = key.child
         plan.locks[key.parent_oid] = key.parent
         final = quote(key.name)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from lockstep.operations.column_parts import statistics_parts
 from lockstep.operations.index_build import build
-from lockstep.operations.validation import validate
+from lockstep.operations.validation import added_and_validated
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
-from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Column, Table
+    from lockstep.steps.step import Step
 
 
 @dataclass
@@ -69,14 +69,15 @@ def not_null(connection: Connection, table: Table, old: Column, shadow: str, pla
             f"ALTER TABLE {table.sql} DROP CONSTRAINT {quote(name)}",
         ]
     plan.before.append(
-        Step(
-            f"{table}: the shadow of {old.name} is not null for new rows",
-            (f"ALTER TABLE {table.sql} {add}",),
-            undo=(f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {quote(name)}",),
+        added_and_validated(
+            table.sql,
+            f"{table}: the shadow of {old.name} is not null",
+            name,
+            f"ALTER TABLE {table.sql} {add}",
+            refusal=f'column "{old.name}" of relation "{table.name}" contains null values',
+            validates=valid,
         )
     )
-    if valid:
-        plan.before.append(validate(table.sql, str(table), name, None))
 
 
 def indexes_of(connection: Connection, table: Table, changed: dict[str, str], plan: Plan) -> None:
@@ -145,14 +146,15 @@ def check(connection: Connection, table: Table, name: str, definition: str, plan
     enforced = not definition.endswith(" NOT ENFORCED")
     plain = definition.removesuffix(" NOT VALID") + (" NOT VALID" if enforced else "")
     plan.before.append(
-        Step(
+        added_and_validated(
+            table.sql,
             f"{table}: check {name} on the new type",
-            (f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(temporary)} {plain}",),
-            undo=(f"ALTER TABLE {table.sql} DROP CONSTRAINT IF EXISTS {quote(temporary)}",),
+            temporary,
+            f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(temporary)} {plain}",
+            refusal=f'check constraint "{name}" of relation "{table.name}" is violated by some row',
+            validates=valid,
         )
     )
-    if valid:
-        plan.before.append(validate(table.sql, str(table), temporary, None))
     plan.attach.append(f"ALTER TABLE {table.sql} RENAME CONSTRAINT {quote(temporary)} TO {quote(name)}")
     if comment:
         plan.attach.append(f"COMMENT ON CONSTRAINT {quote(name)} ON {table.sql} IS {literal(comment)}")

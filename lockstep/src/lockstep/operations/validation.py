@@ -21,29 +21,45 @@ WHERE c.oid = {child}::regclass AND p.oid = {parent}::regclass AND a.attrelid = 
 """
 
 
-def validate(table_sql: str, subject: str, name: str, offenders: str | None) -> Step:
-    """VALIDATE CONSTRAINT: reads the whole table under a lock that lets readers and writers through.
+def added_and_validated(
+    table_sql: str,
+    description: str,
+    name: str,
+    add: str,
+    *,
+    locks: tuple[tuple[str, str], ...] = (),
+    offenders: str | None = None,
+    refusal: str | None = None,
+    validates: bool = True,
+) -> Step:
+    """A constraint, added NOT VALID by the statement ``add`` under a short lock, then validated.
 
-    The step is called ``subject: validate name``. ``offenders`` is a query for the rows that break it.
+    VALIDATE CONSTRAINT reads the whole table under a lock that lets readers and writers go on. ``offenders``
+    is a query for the rows that break it; where there are any, it is dropped again. Without ``validates`` it
+    stays NOT VALID.
     """
+    drop = (drop_constraint_sql(table_sql, name),)
+    if not validates:
+        return Step(description, sql=(add,), locks=locks, undo=drop)
     return Step(
-        f"{subject}: validate {name}",
-        sql=(f"ALTER TABLE {table_sql} VALIDATE CONSTRAINT {quote(name)}",),
-        kind=Kind.LONG,
+        description,
+        sql=(add, f"ALTER TABLE {table_sql} VALIDATE CONSTRAINT {quote(name)}"),
+        kind=Kind.VALIDATED,
+        locks=locks,
+        leftover=drop,
+        undo=drop,
         offenders=offenders,
-        undo=(),
+        refusal=refusal,
     )
 
 
-def validate_foreign_key(
-    child: str, subject: str, name: str, parent: str, columns: Sequence[str], offenders: str | None
-) -> Step:
-    """VALIDATE CONSTRAINT of a foreign key: joins the tables while readers and writers go on."""
-    step = validate(child, subject, name, offenders)
-    if len(columns) != 1:
+def merging(step: Step, child: str, parent: str, columns: Sequence[str]) -> Step:
+    """The step of a foreign key, its join planned as one of sorted numbers where that is faster."""
+    if step.kind is not Kind.VALIDATED or len(columns) != 1:
         return step
     merge = _MERGE_JOIN.format(child=literal(child), parent=literal(parent), column=literal(columns[0]))
-    return replace(step, sql=(merge.strip(), *step.sql))
+    add, *validate = step.sql
+    return replace(step, sql=(add, merge.strip(), *validate))
 
 
 def drop_constraint_sql(table_sql: str, name: str) -> str:

@@ -113,7 +113,7 @@ def _begun(entry: Entry) -> list[tuple[int, Step]]:
     """The steps of an operation that may have left something, the last one first."""
     begun = list(enumerate(entry.steps[: entry.done]))
     following = entry.steps[entry.done : entry.done + 1]
-    if following and following[0].kind in {Kind.OUTSIDE, Kind.FILL, Kind.COPY}:
+    if following and following[0].kind in {Kind.OUTSIDE, Kind.VALIDATED, Kind.FILL, Kind.COPY}:
         begun.append((entry.done, following[0]))
     return list(reversed(begun))
 

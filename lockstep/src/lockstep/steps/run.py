@@ -17,6 +17,7 @@ from lockstep.steps.batches import copy, fill
 from lockstep.steps.health import wait_while_paused
 from lockstep.steps.locks import brief, take_locks, watch
 from lockstep.steps.step import Kind, Step
+from lockstep.steps.validated import add_validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,6 +86,9 @@ def _run(
         if step.kind is Kind.BRIEF:
             brief(connection, pace, step.description, work)
             return
+        if step.kind is Kind.VALIDATED:
+            add_validated(connection, pace, step, record, again=again)
+            return
         with unhurried(connection), watch(connection, step.description, pace):
             if step.kind is Kind.LONG:
                 with transaction(connection):
@@ -100,6 +104,8 @@ def _run(
                 record()
     except DBAPIError as error:
         _explain(connection, step, error)
+        if step.refusal and (sqlstate(error) or "").startswith("23"):
+            raise LockstepError(step.refusal) from error
         raise
 
 

@@ -16,6 +16,9 @@ class Kind(StrEnum):
     """One transaction that may take long and blocks neither readers nor writers."""
     OUTSIDE = "outside"
     """Outside of any transaction (CONCURRENTLY); recognised from the catalog when it was interrupted."""
+    VALIDATED = "validated"
+    """A constraint: the first statement adds it in a short transaction, the others validate it in another.
+    Where rows break it, ``leftover`` drops it again: it refuses to write what could be written before."""
     FILL = "fill"
     """Batches, each a transaction of its own; goes on where its predicate still holds."""
     COPY = "copy"
@@ -93,7 +96,8 @@ class Step:
     ``undo`` takes the step back: () where what an earlier step's undo does is enough, None where it cannot be
     taken back; whoever writes a step says which. The steps ``before_undo`` come first: they keep what people
     wrote into what it removes, and can be run again. ``undo_present`` is a query that is true
-    when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail. ``journal``
+    when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail, ``refusal``
+    says so where PostgreSQL's message would speak of a name that the revision does not know. ``journal``
     is what the revision's own code sent.
     """
 
@@ -105,6 +109,7 @@ class Step:
     leftover: tuple[str, ...] = ()
     undo: tuple[str, ...] | None = field(kw_only=True)
     offenders: str | None = None
+    refusal: str | None = None
     fill: Fill | None = None
     copy: Copy | None = None
     undo_present: str | None = None

@@ -1,0 +1,54 @@
+"""Adding a constraint in a moment and validating it while everybody goes on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres.session import execute, transaction, unhurried
+from lockstep.steps.locks import brief, take_locks, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.steps.pace import Pace
+    from lockstep.steps.step import Step
+
+
+def add_validated(
+    connection: Connection, pace: Pace, step: Step, record: Callable[[], None], *, again: bool
+) -> None:
+    """Run a VALIDATED step; ``record`` is called in the transaction that validates.
+
+    A constraint that is NOT VALID refuses new rows, and every UPDATE of those that break it. So where the
+    validation fails it is dropped before the error is raised: the service can write what it could before.
+    """
+    add, *validate = step.sql
+
+    def adding(budget: float) -> None:
+        take_locks(connection, step.locks, budget)
+        if again:
+            for statement in step.leftover:
+                execute(connection, statement)
+        execute(connection, add)
+
+    def dropping(budget: float) -> None:
+        take_locks(connection, step.locks, budget)
+        for statement in step.leftover:
+            execute(connection, statement)
+
+    brief(connection, pace, step.description, adding)
+    try:
+        with unhurried(connection), watch(connection, step.description, pace), transaction(connection):
+            for statement in validate:
+                execute(connection, statement)
+            record()
+    except Exception:
+        with suppress(DBAPIError, LockstepError):
+            brief(connection, pace, f"{step.description}: not valid, so it goes again", dropping)
+        raise
