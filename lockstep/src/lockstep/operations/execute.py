@@ -1,15 +1,31 @@
-"""``op.execute``: SQL of the revision's own."""
+"""``op.execute``: SQL of the revision's own, run as it is written. What it does is found by parsing it."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
+from sqlalchemy.exc import CompileError
 
+from lockstep.errors import LockstepError
 from lockstep.operations.register import Call, performs
-from lockstep.postgres.statements import classify
+from lockstep.postgres import catalog, syntax
+from lockstep.postgres.catalog import qualified
+from lockstep.postgres.functions import changes_nothing, only_touches_rows
+from lockstep.postgres.heavy import heavy_work
+from lockstep.postgres.statements import Classified, classify
 from lockstep.steps.step import AsWritten
+
+if TYPE_CHECKING:
+    from lockstep.postgres.catalog import Table
+    from lockstep.postgres.syntax import CreatedObject
+
+log = logging.getLogger("alembic.lockstep")
+
+#: A table with no more than this on disk is read or rewritten in a moment.
+_SMALL_BYTES = 256 * 1024
 
 
 def _name(operation: ops.ExecuteSQLOp) -> str:
@@ -20,5 +36,104 @@ def _name(operation: ops.ExecuteSQLOp) -> str:
 
 @performs(ops.ExecuteSQLOp, _name)
 def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
-    """What only reads or writes rows may wait for its locks, since nobody waits for it meanwhile."""
-    return call.perform(lambda: AsWritten(undo=None), patient=classify(str(call.operation.sqltext)).only_rows)
+    """What only reads or writes rows may wait for its locks, since nobody waits for it meanwhile.
+
+    Everything else has the short lock timeout, and is broken off where it holds a lock too long. What would
+    read or rewrite a table under a lock that is not small is refused before it runs.
+    """
+    if call.planning.offline:
+        return call.perform(lambda: AsWritten(undo=None))
+    classified = classify(_sql(call))
+    if classified.error is not None:
+        log.info(
+            "%s: its SQL cannot be parsed (%s); it runs under the short lock timeout",
+            call.name, classified.error,
+        )  # fmt: skip
+    with call.migrator.listener.hearing(hears=False):
+        patient = only_touches_rows(call.planning.connection, classified)
+    return call.perform(lambda: _plan(call, classified), patient=patient)
+
+
+def _sql(call: Call[ops.ExecuteSQLOp]) -> str:
+    """The text, as the driver gets it."""
+    sql: Any = call.operation.sqltext
+    if isinstance(sql, str):
+        return sql.replace("\\:", ":")
+    try:
+        return str(sql.compile(dialect=call.planning.context.dialect))
+    except CompileError:
+        return str(sql)
+
+
+def _plan(call: Call[ops.ExecuteSQLOp], classified: Classified) -> AsWritten:
+    heavy = heavy_work(call.planning.connection, classified, lambda *name: _large_table(call, *name))
+    if heavy is not None:
+        instead = f"Write {heavy.instead} in its place, or let" if heavy.instead else "Let"
+        raise LockstepError(
+            f"{call.name}: it {heavy.does} {heavy.table} under a lock, for as long as that takes. "
+            f"{instead} the table be locked with `with lockstep.plain():`"
+        )
+    return AsWritten(undo=_undo(call, classified))
+
+
+def _large_table(call: Call[ops.ExecuteSQLOp], name: str, schema: str | None) -> Table | None:
+    if call.planning.is_created(name, schema):
+        return None
+    connection = call.planning.connection
+    table = catalog.find_table(connection, name, schema)
+    if table is None or table.kind not in {"r", "p", "m"}:
+        return None
+    size = catalog.scalar(
+        connection, "SELECT sum(pg_table_size(oid)) FROM unnest(%(oids)s::oid[]) oid",
+        oids=[leaf.oid for leaf in (catalog.leaves(connection, table) if table.kind == "p" else [table])],
+    )  # fmt: skip
+    return table if (size or 0) > _SMALL_BYTES else None
+
+
+_DROPS = {
+    "table": "TABLE", "view": "VIEW", "materialized view": "MATERIALIZED VIEW", "sequence": "SEQUENCE",
+    "index": "INDEX", "type": "TYPE", "domain": "DOMAIN",
+}  # fmt: skip
+
+_EXISTS = "SELECT to_regclass(%(name)s) IS NOT NULL OR to_regtype(%(name)s) IS NOT NULL"
+
+
+def _undo(call: Call[ops.ExecuteSQLOp], classified: Classified) -> tuple[str, ...] | None:
+    """Nothing for what changed nothing, or only rows of the revision's own tables; DROP for what it created.
+
+    None otherwise: nobody knows what the rows, or the schema, were before.
+    """
+    connection, undo = call.planning.connection, []
+    for statement in classified.statements:
+        alone = Classified((statement,))
+        if changes_nothing(connection, alone) or _writes_new_tables(call, alone):
+            continue
+        if not statement.creates or statement.fields.get("replace"):
+            return None
+        for created in statement.creates:
+            drop = _drop(call, created)
+            if drop is None:
+                return None
+            undo += drop
+    return tuple(reversed(undo))
+
+
+def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified) -> bool:
+    if not only_touches_rows(call.planning.connection, classified):
+        return False
+    tree = {name: statement.fields for statement in classified.statements for name in statement.node[:1]}
+    written = [
+        node["relation"] for node in syntax.nodes(tree, "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
+    ]
+    return bool(written) and all(
+        call.planning.is_created(table["relname"], table.get("schemaname")) for table in written
+    )
+
+
+def _drop(call: Call[ops.ExecuteSQLOp], created: CreatedObject) -> list[str] | None:
+    name = qualified(created.name, created.schema)
+    if created.kind not in _DROPS or not created.name:
+        return None
+    if created.if_not_exists and catalog.scalar(call.planning.connection, _EXISTS, name=name):
+        return []
+    return [f"DROP {_DROPS[created.kind]} IF EXISTS {name}"]
