@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy.exc import CompileError
 
+from lockstep.archive.keep_table import undo_create_table
 from lockstep.errors import LockstepError
 from lockstep.operations.register import Call, performs
 from lockstep.postgres import catalog, syntax
@@ -103,7 +104,8 @@ def _undo(call: Call[ops.ExecuteSQLOp], classified: Classified) -> tuple[str, ..
 
     None otherwise: nobody knows what the rows, or the schema, were before.
     """
-    connection, undo = call.planning.connection, []
+    connection = call.planning.connection
+    undo: tuple[str, ...] = ()
     for statement in classified.statements:
         alone = Classified((statement,))
         if changes_nothing(connection, alone) or _writes_new_tables(call, alone):
@@ -114,8 +116,8 @@ def _undo(call: Call[ops.ExecuteSQLOp], classified: Classified) -> tuple[str, ..
             drop = _drop(call, created)
             if drop is None:
                 return None
-            undo += drop
-    return tuple(reversed(undo))
+            undo = (*drop, *undo)
+    return undo
 
 
 def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified) -> bool:
@@ -130,10 +132,13 @@ def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified) -> 
     )
 
 
-def _drop(call: Call[ops.ExecuteSQLOp], created: CreatedObject) -> list[str] | None:
+def _drop(call: Call[ops.ExecuteSQLOp], created: CreatedObject) -> tuple[str, ...] | None:
+    """What drops it; a table that has rows by then is kept."""
     name = qualified(created.name, created.schema)
     if created.kind not in _DROPS or not created.name:
         return None
     if created.if_not_exists and catalog.scalar(call.planning.connection, _EXISTS, name=name):
-        return []
-    return [f"DROP {_DROPS[created.kind]} IF EXISTS {name}"]
+        return ()
+    if created.kind == "table":
+        return undo_create_table(call.migrator, name)
+    return (f"DROP {_DROPS[created.kind]} IF EXISTS {name}",)
