@@ -31,7 +31,7 @@ from psycopg import errors
 from benchmarks import http_load, wal
 from benchmarks.http_load import Request
 from folkmoot.commands.recount import recount
-from folkmoot.people.caller import Tokens
+from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 

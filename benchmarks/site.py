@@ -23,8 +23,8 @@ from rich.console import Console
 
 from folkmoot.commands.made_up import Amounts
 from folkmoot.commands.seed import seed
-from folkmoot.people.caller import Tokens
 from folkmoot.people.passwords import HASHER
+from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery staple"
 SECRET = "0123456789abcdef0123456789abcdef"
+#: Tests make more requests than people do; those of the limits set them.
+UNLIMITED = dict.fromkeys(
+    (
+        "registrations_per_hour",
+        "refreshes_per_minute",
+        "searches_per_minute",
+        "writes_per_minute",
+        "exports_per_hour",
+    ),
+    0,
+)
 #: Hashes in no time; what is stored with it counts as outdated for the parameters that are shipped.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -53,7 +64,12 @@ class Api:
     ) -> None:
         self.cluster = cluster
         self.database = database
-        options = {"secret_key": SECRET, "trusted_proxies": "testclient", "log_level": "warning", **settings}
+        options: dict[str, Any] = {
+            "secret_key": SECRET,
+            "trusted_proxies": "testclient",
+            "log_level": "warning",
+        }
+        options |= {**UNLIMITED, **settings}
         self.application = create_app(load(database_url=cluster.url(database), **options), hasher)
         transport = httpx.ASGITransport(self.application, client=("testclient", 1))
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
@@ -96,7 +112,7 @@ class Api:
     def empty(self) -> None:
         """Empty every table and start the ids again."""
         with self.connect() as connection:
-            connection.execute("TRUNCATE users, login_failures RESTART IDENTITY CASCADE")
+            connection.execute("TRUNCATE users, login_failures, request_counts RESTART IDENTITY CASCADE")
 
     def register(self, email: str | None = None, **fields: Any) -> httpx.Response:
         body = {"email": email or f"person{next(_NUMBER)}@example.com", "password": PASSWORD, **fields}
@@ -111,6 +127,12 @@ class Api:
         account = self.register(email, **fields).json()
         tokens = self.login(account["email"], fields.get("password", PASSWORD)).json()
         return Person(account["id"], account["email"], tokens)
+
+    def delete_with_password(
+        self, path: str, headers: dict[str, str], password: str = PASSWORD
+    ) -> httpx.Response:
+        """What asks for the password again."""
+        return self.request("DELETE", path, json={"current_password": password}, headers=headers)
 
     def at_once(self, *requests: Callable[[], httpx.Response]) -> list[httpx.Response]:
         """Make requests that all start at the same moment."""

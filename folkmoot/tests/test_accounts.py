@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from api import PASSWORD
+from folkmoot.people.common_passwords import COMMON
 
 if TYPE_CHECKING:
     from api import Api
@@ -123,7 +124,7 @@ def test_a_deleted_account_takes_its_posts_votes_and_sessions_along(api: Api) ->
             [ada.id, ben.id],
         )
         connection.execute("INSERT INTO votes (user_id, post_id) SELECT u.id, p.id FROM users u, posts p")
-    assert api.delete("/users/me", headers=ada.auth).status_code == 204
+    assert api.delete_with_password("/users/me", ada.auth).status_code == 204
     with api.connect() as connection:
         left = connection.execute(
             "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM posts),"
@@ -231,3 +232,41 @@ def test_with_public_read_off_only_members_read(api: Api) -> None:
         assert api.get("/users", headers=ada.auth).status_code == 200
     finally:
         api.application.state.settings = settings
+
+
+@pytest.mark.parametrize(
+    ("password", "fields"),
+    [
+        ("password", {}),
+        ("PassWord", {}),
+        ("1234567890", {}),
+        ("qwertyuiop", {}),
+        ("Folkmoot2026!", {}),
+        ("ada@example.com", {}),
+        ("adalovelace", {"email": "adalovelace@example.com"}),
+        ("Ada Lovelace 1815", {"display_name": "Ada Lovelace"}),
+    ],
+)
+def test_a_password_that_is_guessed_first_is_refused(api: Api, password: str, fields: dict[str, str]) -> None:
+    answer = api.register(**{"email": "ada@example.com", "password": password, **fields})
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/password"]
+    ben = api.person(**fields)
+    change = {
+        "password": password,
+        "current_password": PASSWORD,
+        **fields,
+        "email": fields.get("email", "ada@example.com"),
+    }
+    assert api.patch("/users/me", json=change, headers=ben.auth).status_code == 422
+
+
+@pytest.mark.parametrize("password", ["x" * 64, "aaaabaaa", " " * 8, "ein langer Satz ohne Zeichen"])
+def test_a_password_needs_length_and_nothing_else(api: Api, password: str) -> None:
+    api.register("ada@example.com", password=password)
+    assert api.login("ada@example.com", password).status_code == 200
+
+
+def test_the_list_of_common_passwords_has_the_three_thousand_that_count() -> None:
+    assert len(COMMON) > 3000
+    assert min(map(len, COMMON)) == 8

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fastapi.routing import APIRoute
 
-from folkmoot.people.caller import Anonymous, Bearer, Claims
+from folkmoot.people.caller import Anonymous, Bearer
+from folkmoot.people.tokens import Claims
 from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def test_no_route_has_a_connection_beside_a_caller_whose_session_was_not_looked_
 def test_a_bearer_does_not_say_who_it_is() -> None:
     # A route that could read the id before the look-up could write with a connection of its own.
     public = {name for name in dir(Bearer) if not name.startswith("_")}
-    assert public == {"ask", "check", "known", "transaction"}
-    assert {name for name in dir(Anonymous) if not name.startswith("_")} == {"ask", "known"}
+    assert public == {"ask", "check", "count", "known", "transaction"}
+    assert {name for name in dir(Anonymous) if not name.startswith("_")} == {"ask", "count", "known"}
 
 
 def test_a_statement_that_looks_no_session_up_cannot_be_asked(api: Api) -> None:

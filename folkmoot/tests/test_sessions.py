@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import bcrypt
@@ -10,7 +11,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from api import PASSWORD, SECRET
-from folkmoot.people.caller import Tokens
+from folkmoot.http.problems import TokenRefused
+from folkmoot.people.tokens import Claims, Tokens
 
 if TYPE_CHECKING:
     import httpx
@@ -102,7 +104,7 @@ def test_a_hash_with_outdated_parameters_is_replaced_on_login(api: Api) -> None:
     assert api.login("ada@example.com").status_code == 200
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "x" * 100])
+@pytest.mark.parametrize("password", [PASSWORD, "x" * 72])
 def test_a_bcrypt_hash_of_the_course_is_taken_and_replaced(api: Api, password: str) -> None:
     hashed = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(rounds=4)).decode()
     with api.connect() as connection:
@@ -240,21 +242,21 @@ def test_a_person_ends_one_session_or_all(api: Api) -> None:
     assert api.delete(f"/sessions/{session}", headers=ada.auth).status_code == 404
     assert api.get("/users/me", headers=bearer(other["access_token"])).status_code == 401
     assert api.get("/users/me", headers=ada.auth).status_code == 200
-    assert api.delete("/sessions", headers=ada.auth).status_code == 204
+    assert api.delete_with_password("/sessions", ada.auth).status_code == 204
     assert api.get("/users/me", headers=ada.auth).status_code == 401
     assert api.get("/users/me", headers=ben.auth).status_code == 200
 
 
 def forged(ada: Person) -> dict[str, str]:
     """Tokens that must be refused, by what is wrong with them."""
-    claims = jwt.decode(ada.tokens["access_token"], SECRET, ["HS256"])
+    claims = jwt.decode(ada.tokens["access_token"], SECRET, ["HS256"], audience="folkmoot")
     later = int(time.time()) + 600
 
-    def sign(key: str = SECRET, algorithm: str = "HS256", **changed: Any) -> str:
+    def sign(key: str = SECRET, algorithm: str = "HS256", typ: str = "at+jwt", **changed: Any) -> str:
         made = {name: value for name, value in {**claims, **changed}.items() if value is not None}
-        return jwt.encode(made, key, algorithm)
+        return jwt.encode(made, key, algorithm, headers={"typ": typ})
 
-    unsigned = jwt.encode(claims, "", "none")
+    unsigned = jwt.encode(claims, "", "none", headers={"typ": "at+jwt"})
     head, body, _ = ada.tokens["access_token"].split(".")
     return {
         "alg none": unsigned,
@@ -276,6 +278,12 @@ def forged(ada: Person) -> dict[str, str]:
         "session beyond bigint": sign(sid=2**63),
         "unknown session": sign(sid=claims["sid"] + 1),
         "not yet": sign(nbf=later),
+        "issued later": sign(iat=later),
+        "another type": sign(typ="JWT"),
+        "for somebody else": sign(aud="elsewhere"),
+        "for nobody": sign(aud=None),
+        "by somebody else": sign(iss="elsewhere"),
+        "by nobody": sign(iss=None),
         "rubbish": "rubbish",
         "empty": "",
         "three dots": "...",
@@ -288,7 +296,8 @@ FORGERIES = [
     "alg none", "no signature", "another key", "another algorithm", "expired", "no expiry",
     "expiry of another type", "no subject", "subject that is no number", "subject beyond bigint",
     "negative subject", "subject in other digits", "somebody else", "no session", "session of another type",
-    "session true", "session beyond bigint", "unknown session", "not yet", "rubbish", "empty", "three dots",
+    "session true", "session beyond bigint", "unknown session", "not yet", "issued later", "another type",
+    "for somebody else", "for nobody", "by somebody else", "by nobody", "rubbish", "empty", "three dots",
     "not base64", "deep",
 ]  # fmt: skip
 
@@ -336,5 +345,47 @@ def test_an_expired_session_is_refused_whatever_its_token_says(api: Api) -> None
 
 def test_a_token_holds_no_more_than_its_lifetime() -> None:
     tokens = Tokens(SECRET, timedelta(minutes=5))
-    claims = jwt.decode(tokens.write(1, 2), SECRET, ["HS256"])
+    claims = jwt.decode(tokens.write(1, 2), SECRET, ["HS256"], audience="folkmoot")
     assert claims["exp"] - claims["iat"] == 300
+
+
+def test_a_token_signed_with_the_key_before_is_accepted_while_that_is_set() -> None:
+    before, now = "b" * 32, "n" * 32
+    old, new = Tokens(before, timedelta(minutes=5)), Tokens(now, timedelta(minutes=5), before)
+    assert new.read(old.write(1, 2)) == Claims(1, 2)
+    assert new.read(new.write(1, 2)) == Claims(1, 2)
+    for tokens, token in ((old, new.write(1, 2)), (Tokens(now, timedelta(minutes=5)), old.write(1, 2))):
+        with pytest.raises(TokenRefused):
+            tokens.read(token)
+
+
+def test_a_session_ends_at_its_greatest_age_however_often_it_is_refreshed(api: Api) -> None:
+    ada = api.person()
+    with api.connect() as connection:
+        connection.execute("UPDATE sessions SET created_at = now() - interval '89 days'")
+        tokens = refresh(api, ada.tokens["refresh_token"]).json()
+        assert connection.execute(
+            "SELECT expires_at = created_at + interval '90 days' FROM sessions"
+        ).fetchone() == (True,)
+        connection.execute("UPDATE sessions SET created_at = now() - interval '90 days'")
+    assert refresh(api, tokens["refresh_token"]).status_code == 400
+
+
+def test_whoever_has_the_most_sessions_loses_the_oldest(api: Api) -> None:
+    ada = api.person()
+    most = api.application.state.settings.sessions_per_person
+    logins = [partial(api.login, ada.email)] * most
+    assert [answer.status_code for answer in api.at_once(*logins)] == [200] * most
+    assert api.get("/users/me", headers=ada.auth).status_code == 401
+    with api.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (most,)
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/users/me"])
+def test_what_cannot_be_undone_asks_for_the_password_again(api: Api, path: str) -> None:
+    ada = api.person()
+    assert api.delete(path, headers=ada.auth).status_code == 403
+    assert api.delete_with_password(path, ada.auth, "wrong").status_code == 403
+    assert api.get("/users/me", headers=ada.auth).status_code == 200
+    assert api.delete_with_password(path, ada.auth).status_code == 204
+    assert api.get("/users/me", headers=ada.auth).status_code == 401

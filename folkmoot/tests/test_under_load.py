@@ -22,7 +22,7 @@ from alembic import command
 from api import SECRET
 from benchmarks import http_load
 from folkmoot.commands.recount import recount
-from folkmoot.people.caller import Tokens
+from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
 from testing.cluster import Cluster
 

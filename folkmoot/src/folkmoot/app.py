@@ -17,12 +17,12 @@ from folkmoot.http import openapi as contract
 from folkmoot.http.answering import on_http_exception, on_validation
 from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge
-from folkmoot.people import accounts, caller, export, sessions
-from folkmoot.people.caller import Tokens
+from folkmoot.people import accounts, caller, export, my_account, sessions
 from folkmoot.people.passwords import Passwords
+from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
 from folkmoot.posts import lists, posts, votes
-from folkmoot.settings import Settings, load, signing_key
+from folkmoot.settings import Settings, load, verifying_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,14 +62,15 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         redirect_slashes=False,
         exception_handlers={RequestValidationError: on_validation, HTTPException: on_http_exception},
     )
-    secret = signing_key(settings)
+    secret, *older = verifying_keys(settings)
     app.state.settings = settings
-    app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes))
-    app.state.cursors = Cursors(secret)
+    app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes), *older)
+    app.state.cursors = Cursors(secret, *older)
     for router in (
         lists.router,
         posts.router,
         votes.router,
+        my_account.router,
         accounts.router,
         export.router,
         sessions.router,

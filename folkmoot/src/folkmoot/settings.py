@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PORT = "a port number from 1 to 65535"
 _URI = "a PostgreSQL URI such as postgresql://user:password@host:5432/name"
+_LIMIT = "a number of requests up to 1000000, 0 for no limit"
 #: The settings that name an external database when there is no DATABASE_URL.
 _PARTS = ("database_hostname", "database_port", "database_name", "database_username", "database_password")
 
@@ -52,10 +53,20 @@ class Settings(BaseSettings):
         min_length=32,
         description="at least 32 random characters, such as `openssl rand -hex 32` prints",
     )
+    secret_key_old: SecretStr | None = Field(
+        None, min_length=32, description="the SECRET_KEY before this one: at least 32 characters"
+    )
     access_token_expire_minutes: int = Field(
         30, ge=1, le=525_600, description="a number of minutes from 1 to 525600"
     )
     refresh_token_expire_days: int = Field(30, ge=1, le=3650, description="a number of days from 1 to 3650")
+    session_expire_days: int = Field(90, ge=1, le=3650, description="a number of days from 1 to 3650")
+    sessions_per_person: int = Field(20, ge=1, le=1000, description="a number of sessions from 1 to 1000")
+    registrations_per_hour: int = Field(60, ge=0, le=1_000_000, description=_LIMIT)
+    refreshes_per_minute: int = Field(60, ge=0, le=1_000_000, description=_LIMIT)
+    searches_per_minute: int = Field(60, ge=0, le=1_000_000, description=_LIMIT)
+    writes_per_minute: int = Field(120, ge=0, le=1_000_000, description=_LIMIT)
+    exports_per_hour: int = Field(10, ge=0, le=1_000_000, description=_LIMIT)
     public_read: bool = Field(
         default=True, description="true or false: whether people who are not logged in may read"
     )
@@ -166,6 +177,12 @@ def signing_key(settings: Settings) -> str:
     if not settings.embedded:
         raise SettingsError(_missing("secret_key"))
     return kept_secret(settings.data_dir / "secret_key")
+
+
+def verifying_keys(settings: Settings) -> list[str]:
+    """The keys whose signatures are accepted: the one that signs, and the one before it, if it is set."""
+    old = settings.secret_key_old
+    return [signing_key(settings), *([old.get_secret_value()] if old else [])]
 
 
 def kept_secret(path: Path) -> str:

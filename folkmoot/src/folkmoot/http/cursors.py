@@ -38,13 +38,14 @@ class InvalidCursor(Invalid):
 class Cursors:
     """Writes and reads the cursors of keyset pages; an altered one is refused."""
 
-    def __init__(self, secret: str) -> None:
-        self._key = hashlib.sha256(b"cursors:" + secret.encode()).digest()
+    def __init__(self, secret: str, *older: str) -> None:
+        """Seal with a secret, and go on to accept what was sealed with older ones."""
+        self._keys = [hashlib.sha256(b"cursors:" + each.encode()).digest() for each in (secret, *older)]
 
     def write(self, purpose: str, key: Any) -> str:
         """Seal where the next page of one list (the purpose: its order and filters) begins."""
         body = msgspec.json.encode(key)
-        return _base64(self._seal(purpose, body) + body)
+        return _base64(_seal(self._keys[0], purpose, body) + body)
 
     def read(self, purpose: str, cursor: str) -> Any:
         """Open a cursor; raises InvalidCursor where it was altered or made for another list."""
@@ -54,12 +55,14 @@ class Cursors:
             raise InvalidCursor from None
         seal, body = raw[:16], raw[16:]
         # The spelling counts too: the last character of base64 has bits that decode to nothing.
-        if not hmac.compare_digest(seal, self._seal(purpose, body)) or _base64(raw) != cursor:
+        sealed = any(hmac.compare_digest(seal, _seal(key, purpose, body)) for key in self._keys)
+        if not sealed or _base64(raw) != cursor:
             raise InvalidCursor
         return msgspec.json.decode(body)
 
-    def _seal(self, purpose: str, body: bytes) -> bytes:
-        return hmac.digest(self._key, purpose.encode() + b"\x00" + body, "sha256")[:16]
+
+def _seal(key: bytes, purpose: str, body: bytes) -> bytes:
+    return hmac.digest(key, purpose.encode() + b"\x00" + body, "sha256")[:16]
 
 
 def _base64(raw: bytes) -> str:

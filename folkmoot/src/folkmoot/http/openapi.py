@@ -17,6 +17,7 @@ from folkmoot.http.problems import (
     MalformedRequest,
     Problem,
     TokenRefused,
+    TooManyRequests,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -116,13 +117,13 @@ def openapi(app: FastAPI, optional_logins: Container[Callable[..., Any]]) -> dic
             continue
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
-            _declare(operation)
+            _declare(operation, changing=method not in {"GET", "HEAD"})
             if public and any(call in optional_logins for call in _calls(route.dependant)):
                 operation["security"].append({})
     return document
 
 
-def _declare(operation: dict[str, Any]) -> None:
+def _declare(operation: dict[str, Any], *, changing: bool) -> None:
     """Add what any operation with such parameters, such a body or such a login can answer."""
     kinds: list[type[Problem]] = [InternalError, Unavailable]
     body = operation.get("requestBody", {}).get("content", {})
@@ -132,6 +133,8 @@ def _declare(operation: dict[str, Any]) -> None:
         kinds += [Invalid]
     if "security" in operation:
         kinds += [LoginRequired, TokenRefused]
+        if changing:
+            kinds += [TooManyRequests]
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]

@@ -7,6 +7,7 @@ is the text that `docs/errors.md` and `GET /errors/{kind}` show. A database erro
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from starlette.exceptions import HTTPException
@@ -190,6 +191,23 @@ class TooManyAttempts(Problem):
     def __init__(self, retry_after: int) -> None:
         super().__init__(
             f"Too many failed logins. Try again in {retry_after} seconds.",
+            headers={"Retry-After": str(retry_after)},
+        )
+
+
+class TooManyRequests(Problem):
+    """Too many requests of this kind, by this person or from this client.
+
+    `Retry-After` says when to try again. How many there may be is a setting; other requests are answered.
+    """
+
+    status, kind, title = 429, "too-many-requests", "Too many requests"
+    example = "There may be 60 registrations in an hour. Try again in 1800 seconds."
+
+    def __init__(self, what: str, most: int, window: timedelta, retry_after: int) -> None:
+        unit = "an hour" if window >= timedelta(hours=1) else "a minute"
+        super().__init__(
+            f"There may be {most} {what} in {unit}. Try again in {retry_after} seconds.",
             headers={"Retry-After": str(retry_after)},
         )
 

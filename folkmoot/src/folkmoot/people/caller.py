@@ -1,76 +1,29 @@
-"""Who is asking: access tokens (JWT), the session that each names, and what routes ask for."""
+"""Who is asking: the session that an access token names, and what routes ask for."""
 
 from __future__ import annotations
 
-import re
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import jwt
 from fastapi import Depends, Request
 from fastapi.openapi.models import OAuth2 as OAuth2Model
 from fastapi.openapi.models import OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
 
-from folkmoot.http.parameters import MAX_ID
 from folkmoot.http.problems import LoginRequired, TokenRefused
+from folkmoot.people import limits
 from folkmoot.postgres.pool import Connection, Transaction, transaction
 from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
 
     import asyncpg
 
+    from folkmoot.people.limits import Limit
+    from folkmoot.people.tokens import Claims, Tokens
     from folkmoot.postgres.pool import Pool
-
-ID = re.compile(r"[1-9][0-9]{0,18}")
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token says: nothing but its signature has been checked."""
-
-    user_id: int
-    session_id: int
-
-
-class Tokens:
-    """Makes and reads access tokens: JWT (RFC 7519), HS256."""
-
-    def __init__(self, secret: str, lifetime: timedelta) -> None:
-        self._key = secret.encode()
-        self.seconds = int(lifetime.total_seconds())
-
-    def write(self, user_id: int, session_id: int) -> str:
-        now = int(time.time())
-        claims = {"sub": str(user_id), "sid": session_id, "iat": now, "exp": now + self.seconds}
-        return jwt.encode(claims, self._key, "HS256")
-
-    def read(self, token: str) -> Claims:
-        """Check a token's signature and expiry; whether its session lives, the database says.
-
-        Raises TokenRefused.
-        """
-        try:
-            claims = jwt.decode(
-                token, self._key, algorithms=["HS256"], options={"require": ["sub", "sid", "exp"]}
-            )
-        except jwt.ExpiredSignatureError:
-            raise TokenRefused("The access token has expired.") from None
-        except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError):
-            raise TokenRefused("The access token is not one of ours.") from None
-        subject, session = claims["sub"], claims["sid"]
-        if not ID.fullmatch(subject) or type(session) is not int or not 0 < session <= MAX_ID:
-            raise TokenRefused("The access token is not one of ours.")
-        user = int(subject)
-        if user > MAX_ID:
-            raise TokenRefused("The access token is not one of ours.")
-        return Claims(user, session)
-
 
 #: The session that asks, for any statement: one row where it lives, and none where it or its person is gone.
 #: A look-up by primary key. It says whether the last use is noted, which is done every five minutes at most.
@@ -139,6 +92,10 @@ class Bearer:
         """Look the session up; raises TokenRefused where it has ended."""
         await _look_up(self._pool, self._claims)
 
+    async def count(self, request: Request, limit: Limit) -> None:
+        """Count a request against the person; raises TooManyRequests."""
+        await limits.count(request, self._pool, limit, user_id=self._claims.user_id)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Caller]:
         """A transaction that begins with the look-up, committed at the end; raises TokenRefused."""
@@ -157,6 +114,10 @@ class Anonymous:
     async def ask(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Run a statement that has NOBODY where those of a `Bearer` have SESSION."""
         return await statement.rows(self._pool, person=None, session=None, **values)
+
+    async def count(self, request: Request, limit: Limit) -> None:
+        """Count a request against the client; raises TooManyRequests."""
+        await limits.count(request, self._pool, limit)
 
 
 async def _caller(connection: Connection, claims: Claims) -> Caller:
@@ -187,6 +148,10 @@ def _optional(request: Request) -> Claims | None:
     return _claims(request) if request.app.state.settings.public_read else _required(request)
 
 
+#: Methods that change nothing (RFC 9110, 9.2.1).
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class _Login(SecurityBase):
     """The security scheme, in OpenAPI and as the dependencies that enforce it."""
 
@@ -196,14 +161,25 @@ class _Login(SecurityBase):
         self.scheme_name = "login"
 
 
+async def _count_write(request: Request) -> None:
+    """Count what changes something against the person, before a connection is taken."""
+    if request.method not in _SAFE:
+        claims = _required(request)
+        await limits.count(request, request.app.state.pool, limits.WRITES, user_id=claims.user_id)
+
+
 class _Member(_Login):
-    async def __call__(self, request: Request, connection: Transaction) -> Caller:
+    async def __call__(
+        self, request: Request, _counted: Annotated[None, Depends(_count_write)], connection: Transaction
+    ) -> Caller:
         return await _caller(connection, _required(request))
 
 
 class _MemberBearer(_Login):
     async def __call__(self, request: Request) -> Bearer:
-        return Bearer(request.app.state.pool, _required(request))
+        claims = _required(request)
+        await _count_write(request)
+        return Bearer(request.app.state.pool, claims)
 
 
 class _Reader(_Login):

@@ -10,8 +10,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
+from folkmoot.http.openapi import answers
+from folkmoot.http.problems import TooManyRequests
 from folkmoot.people.accounts import MINE, Account
 from folkmoot.people.caller import MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.limits import EXPORTS
 from folkmoot.postgres.pool import Route
 
 if TYPE_CHECKING:
@@ -65,10 +68,11 @@ _EXPORTED = {
 router = APIRouter(tags=["accounts"], route_class=Route)
 
 
-@router.get("/users/me/export", response_model=Export)
+@router.get("/users/me/export", response_model=Export, responses=answers(TooManyRequests))
 async def export_account(request: Request, bearer: MemberBearer) -> Response:
     """Export all that the service keeps about oneself."""
     pool: Pool = request.app.state.pool
+    await bearer.count(request, EXPORTS)
     async with bearer.transaction() as caller:
         user_id = caller.user_id
     headers = {"Content-Disposition": 'attachment; filename="folkmoot.json"', "Cache-Control": "no-store"}

@@ -1,8 +1,5 @@
-"""How often a login may fail, counted in the database so that all workers count together.
-
-Three things are counted over a quarter of an hour: failures for an address from one client, from one client
-whatever the address, and for one address whatever the client. Nobody can lock an owner out: the first two
-stop the client that fails and no other, and the third only leaves every further client fewer tries.
+"""How often a client or a person may do what costs much: counted in the database, so that all workers count
+together. What is counted is one statement on a table that is not logged.
 """
 
 from __future__ import annotations
@@ -10,13 +7,72 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from folkmoot.http.problems import TooManyRequests
+from folkmoot.people import events
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from folkmoot.postgres.pool import Connection
+    from folkmoot.postgres.pool import Connection, Pool
+    from folkmoot.settings import Settings
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many of something in a time; the setting that says how many, 0 for no limit."""
+
+    what: str
+    setting: str
+    window: timedelta
+
+    def most(self, settings: Settings) -> int:
+        most: int = getattr(settings, self.setting)
+        return most
+
+
+REGISTRATIONS = Limit("registrations", "registrations_per_hour", timedelta(hours=1))
+REFRESHES = Limit("refreshes of a login", "refreshes_per_minute", timedelta(minutes=1))
+SEARCHES = Limit("searches", "searches_per_minute", timedelta(minutes=1))
+WRITES = Limit("changes", "writes_per_minute", timedelta(minutes=1))
+EXPORTS = Limit("exports", "exports_per_hour", timedelta(hours=1))
+
+_COUNT = """
+    INSERT INTO request_counts AS c (key, requests, until) VALUES ($1, 1, now() + $2::interval)
+    ON CONFLICT (key) DO UPDATE
+       SET requests = CASE WHEN c.until > now() THEN c.requests + 1 ELSE 1 END,
+           until = CASE WHEN c.until > now() THEN c.until ELSE excluded.until END
+    RETURNING requests, extract(epoch FROM until - now())::float8 AS seconds
+"""
+# Some more than are added, so that the table stays as small as the last hour.
+_FORGET_OLD = """
+    DELETE FROM request_counts WHERE key IN
+    (SELECT key FROM request_counts WHERE until < now() ORDER BY until LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
+
+
+async def count(
+    request: Request, connection: Pool | Connection, limit: Limit, *, user_id: int | None = None
+) -> None:
+    """Count a request against the person who makes it or, where nobody is logged in, against the client.
+
+    Raises TooManyRequests where there were too many.
+    """
+    most = limit.most(request.app.state.settings)
+    if not most:
+        return
+    whose = f"client {network_of(client_of(request))}" if user_id is None else f"person {user_id}"
+    row = await connection.fetchrow(_COUNT, hashed(limit.setting, whose), limit.window)
+    assert row is not None  # noqa: S101 - an INSERT that does not leave a row out
+    if row["requests"] == 1:
+        await connection.execute(_FORGET_OLD)
+    if row["requests"] > most:
+        if row["requests"] == most + 1:  # told once, and not with each of a flood
+            events.note("limited", request, account_id=user_id, limit=limit.setting)
+        raise TooManyRequests(limit.what, most, limit.window, max(1, math.ceil(row["seconds"])))
 
 
 def client_of(request: Request) -> str:
@@ -24,77 +80,7 @@ def client_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-WINDOW = timedelta(minutes=15)
-#: Failures for one address from one client.
-PAIR_LIMIT = 10
-#: The same while the address is under attack from many.
-PAIR_LIMIT_UNDER_ATTACK = 2
-#: Failures for one address from all clients, from which on it counts as under attack.
-ADDRESS_ATTACKED = 50
-#: Failures from one client. Many people may share one, so those who are logged in there are not stopped.
-CLIENT_LIMIT = 100
-
-_COUNTS = """
-    SELECT key, failures, extract(epoch FROM until - now())::float8 AS seconds
-      FROM login_failures WHERE key = ANY ($1::bytea[]) AND until > now()
-"""
-_NOTE = """
-    INSERT INTO login_failures AS f (key, failures, until)
-    SELECT key, 1, now() + $2::interval FROM unnest($1::bytea[]) AS key ORDER BY key
-    ON CONFLICT (key) DO UPDATE
-       SET failures = CASE WHEN f.until > now() THEN f.failures + 1 ELSE 1 END,
-           until = CASE WHEN f.until > now() THEN f.until ELSE excluded.until END
-"""
-# Some more than are added, so that the table stays as small as the last quarter of an hour.
-_FORGET_OLD = """
-    DELETE FROM login_failures WHERE key IN
-    (SELECT key FROM login_failures WHERE until < now() ORDER BY until LIMIT 10 FOR UPDATE SKIP LOCKED)
-"""
-_FORGET = "DELETE FROM login_failures WHERE key = $1"
-
-
-class Attempts:
-    """The attempts to log in to one address from one client."""
-
-    def __init__(self, email: str, client: str) -> None:
-        network = _network(client)
-        self._pair = _key("pair", email.lower(), network)
-        self._address = _key("address", email.lower())
-        self._client = _key("client", network)
-
-    async def wait(self, connection: Connection, *, known: bool) -> int:
-        """How many seconds to wait before the next attempt; 0 is none. `known`: has a session from there."""
-        rows = await connection.fetch(_COUNTS, [self._pair, self._address, self._client])
-        counts: dict[bytes, tuple[int, float]] = {
-            row["key"]: (row["failures"], row["seconds"]) for row in rows
-        }
-        failed, seconds = counts.get(self._pair, (0, 0.0))
-        attacked = counts.get(self._address, (0, 0.0))[0] >= ADDRESS_ATTACKED
-        if failed >= (PAIR_LIMIT_UNDER_ATTACK if attacked and not known else PAIR_LIMIT):
-            return max(1, math.ceil(seconds))
-        failed, seconds = counts.get(self._client, (0, 0.0))
-        if failed >= CLIENT_LIMIT and not known:
-            return max(1, math.ceil(seconds))
-        return 0
-
-    async def failed(self, connection: Connection) -> None:
-        """Count a failure."""
-        # In a fixed order: two at once must not wait for each other.
-        await connection.execute(_NOTE, sorted([self._pair, self._address, self._client]), WINDOW)
-        await connection.execute(_FORGET_OLD)
-
-    async def succeeded(self, connection: Connection) -> None:
-        """Forget the failures for this address from this client; the other counts may be an attacker's."""
-        await connection.execute(_FORGET, self._pair)
-
-
-def _key(*parts: str) -> bytes:
-    # Hashed, so that the table tells nobody which addresses somebody tried.
-    text = "\x00".join(parts).encode("utf-8", "replace")
-    return hashlib.sha256(text).digest()
-
-
-def _network(client: str) -> str:
+def network_of(client: str) -> str:
     """A client's address, or the /64 that one subscriber has of IPv6."""
     try:
         address = ipaddress.ip_address(client)
@@ -105,3 +91,9 @@ def _network(client: str) -> str:
             return str(address.ipv4_mapped)
         return str(ipaddress.ip_network((int(address), 64), strict=False))
     return str(address)
+
+
+def hashed(*parts: str) -> bytes:
+    """The key of a count. Hashed, so that the table tells nobody which addresses somebody tried."""
+    text = "\x00".join(parts).encode("utf-8", "replace")
+    return hashlib.sha256(text).digest()

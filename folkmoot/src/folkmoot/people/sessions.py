@@ -20,25 +20,31 @@ from pydantic import BaseModel, Field
 from folkmoot.http.answering import respond
 from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import MAX_ID, Id, Limit
+from folkmoot.http.parameters import MAX_ID, Body, Id, Limit
 from folkmoot.http.problems import (
+    Forbidden,
     InvalidGrant,
     InvalidTokenRequest,
     NotFound,
     TooManyAttempts,
+    TooManyRequests,
 )
-from folkmoot.people.caller import ID, Caller, Member, Tokens
-from folkmoot.people.email import normalised
-from folkmoot.people.limits import Attempts, client_of
+from folkmoot.people import events, limits
+from folkmoot.people.caller import Member, MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.credentials import Proof, changed_meanwhile, prove_again, prove_by_address
+from folkmoot.people.limits import client_of
 from folkmoot.people.token_form import FORM, read_form
-from folkmoot.postgres.pool import Route, Transaction, transaction
+from folkmoot.people.tokens import ID, Tokens
+from folkmoot.postgres.pool import Route, transaction
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
-    from folkmoot.people.passwords import Passwords
-    from folkmoot.postgres.pool import Connection
+    from folkmoot.people.caller import Caller
+    from folkmoot.postgres.pool import Connection, Pool
     from folkmoot.settings import Settings
 
+#: How often a login proves the password again because the hash was changed meanwhile.
+_PROOFS = 3
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -57,40 +63,73 @@ class SessionPage(BaseModel):
     next_cursor: str | None
 
 
+# The account's row is locked: whoever changes the password, and ends sessions, comes before or after this
+# whole transaction, and so does another login. What was verified must be the account's still.
 _OPEN = """
     INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at, client, user_agent)
-    SELECT id, $2, $3, now() + $4::interval, $5, $6 FROM users WHERE id = $1
+    SELECT id, $3, $4, now() + least($5::interval, $6::interval), $7, $8
+      FROM users WHERE id = $1 AND password = $2 FOR NO KEY UPDATE
     RETURNING id
 """
+_REPLACE_HASH = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2 RETURNING password"
 _DROP_EXPIRED = "DELETE FROM sessions WHERE user_id = $1 AND expires_at <= now()"
+_END_OLDEST = """
+    DELETE FROM sessions
+     WHERE id IN (SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC OFFSET $2)
+    RETURNING id
+"""
 # Of two uses at once one waits for the other's row lock, and then finds another hash.
 _ROTATE = """
     UPDATE sessions
-       SET refresh_hash = $4, last_used_at = now(), expires_at = now() + $5::interval,
-           client = $6, user_agent = $7
+       SET refresh_hash = $4, last_used_at = now(),
+           expires_at = least(now() + $5::interval, created_at + $6::interval),
+           client = $7, user_agent = $8
      WHERE id = $1 AND family_hash = $2 AND refresh_hash = $3 AND expires_at > now()
+       AND created_at + $6::interval > now()
     RETURNING user_id
 """
-_END_FAMILY = "DELETE FROM sessions WHERE id = $1 AND family_hash = $2"
+_END_FAMILY = "DELETE FROM sessions WHERE id = $1 AND family_hash = $2 RETURNING user_id"
 _END = "DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING id"
-_END_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2"
-_END_ALL = "DELETE FROM sessions WHERE user_id = $1"
+_END_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id"
+_END_ALL = """
+    DELETE FROM sessions
+     WHERE user_id = $1 AND EXISTS (SELECT FROM users WHERE id = $1 AND password = $2 FOR SHARE)
+    RETURNING id
+"""
 _LIST = """
     SELECT id, created_at, last_used_at, expires_at, client, user_agent FROM sessions
      WHERE user_id = $1 AND expires_at > now() AND id < $2 ORDER BY id DESC LIMIT $3
 """
 
 
-async def begin(request: Request, connection: Connection, user_id: int) -> Response:
-    """Begin a session of somebody who has proved who they are, and answer with its tokens."""
+async def begin(request: Request, connection: Connection, proof: Proof) -> Response | None:
+    """Begin a session of somebody who has proved who they are, and answer with its tokens.
+
+    None where the password that was verified is not the account's any more. Locks the account's row. A person
+    who has the most sessions already loses the oldest.
+    """
+    hashed = proof.hash
+    if proof.replacement is not None:
+        hashed = await connection.fetchval(_REPLACE_HASH, proof.account_id, hashed, proof.replacement)
     family, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(32)
-    await connection.execute(_DROP_EXPIRED, user_id)
     session_id = await connection.fetchval(
-        _OPEN, user_id, _digest(family), _digest(secret), _lifetime(request), *_whence(request)
+        _OPEN,
+        proof.account_id,
+        hashed,
+        _digest(family),
+        _digest(secret),
+        *_lifetimes(request),
+        *_whence(request),
     )
-    if session_id is None:  # deleted since the password was checked
-        return respond(InvalidGrant())
-    return _pair(request, user_id, session_id, f"{session_id}.{family}.{secret}")
+    if session_id is None:
+        return None
+    await proof.attempts.succeeded(connection)
+    await connection.execute(_DROP_EXPIRED, proof.account_id)
+    most = _settings(request).sessions_per_person
+    for ended in await connection.fetch(_END_OLDEST, proof.account_id, most):
+        _note_end(request, proof.account_id, ended["id"], "too many")
+    events.note("login", request, account_id=proof.account_id, session_id=session_id)
+    return _pair(request, proof.account_id, session_id, f"{session_id}.{family}.{secret}")
 
 
 async def rotate(request: Request, connection: Connection, token: str) -> Response:
@@ -104,21 +143,23 @@ async def rotate(request: Request, connection: Connection, token: str) -> Respon
         return respond(InvalidGrant("The refresh token is not one of ours."))
     session_id, fresh = int(number), secrets.token_urlsafe(32)
     hashes = map(_digest, (family, secret, fresh))
-    user_id = await connection.fetchval(_ROTATE, session_id, *hashes, _lifetime(request), *_whence(request))
+    user_id = await connection.fetchval(_ROTATE, session_id, *hashes, *_lifetimes(request), *_whence(request))
     if user_id is None:
-        await connection.execute(_END_FAMILY, session_id, _digest(family))
+        whose = await connection.fetchval(_END_FAMILY, session_id, _digest(family))
+        if whose is not None:
+            events.note("refresh_reused", request, account_id=whose, session_id=session_id)
         return respond(InvalidGrant("The refresh token is unknown, has expired, or was used before."))
     return _pair(request, user_id, session_id, f"{session_id}.{family}.{fresh}")
 
 
-async def end(caller: Caller) -> None:
-    """End the session that asks."""
-    await caller.connection.execute(_END, caller.session_id, caller.user_id)
-
-
-async def end_others(caller: Caller) -> None:
+async def end_others(request: Request, caller: Caller) -> None:
     """End every session of a person but the one that asks."""
-    await caller.connection.execute(_END_OTHERS, caller.user_id, caller.session_id)
+    for ended in await caller.connection.fetch(_END_OTHERS, caller.user_id, caller.session_id):
+        _note_end(request, caller.user_id, ended["id"], "another password")
+
+
+def _note_end(request: Request, user_id: int, session_id: int, reason: str) -> None:
+    events.note("session_ended", request, account_id=user_id, session_id=session_id, reason=reason)
 
 
 def _pair(request: Request, user_id: int, session_id: int, refresh_token: str) -> Response:
@@ -137,9 +178,15 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
 
 
-def _lifetime(request: Request) -> timedelta:
+def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
-    return timedelta(days=settings.refresh_token_expire_days)
+    return settings
+
+
+def _lifetimes(request: Request) -> tuple[timedelta, timedelta]:
+    """How long a session lives without being refreshed, and at most."""
+    settings = _settings(request)
+    return timedelta(days=settings.refresh_token_expire_days), timedelta(days=settings.session_expire_days)
 
 
 def _whence(request: Request) -> tuple[str | None, str | None]:
@@ -163,18 +210,37 @@ async def list_sessions(
     return Response(msgspec.json.encode({"items": items, "next_cursor": more}), media_type="application/json")
 
 
-@router.delete("/sessions", status_code=204, response_class=Response)
-async def end_all_sessions(caller: Member) -> Response:
-    """End all my sessions, this one too."""
-    await caller.connection.execute(_END_ALL, caller.user_id)
+class Confirmation(Body):
+    """What is asked again before something that cannot be undone."""
+
+    current_password: str = Field(max_length=1024)
+
+
+@router.delete(
+    "/sessions", status_code=204, response_class=Response, responses=answers(Forbidden, TooManyAttempts)
+)
+async def end_all_sessions(
+    request: Request, bearer: MemberBearer, confirmation: Confirmation | None = None
+) -> Response:
+    """End all my sessions, this one too. The password is asked again."""
+    async with bearer.transaction() as caller:
+        user_id = caller.user_id
+    proof = await prove_again(request, user_id, confirmation.current_password if confirmation else None)
+    async with bearer.transaction() as caller:
+        ended = await caller.connection.fetch(_END_ALL, user_id, proof.hash)
+        if not ended:  # not even the session that asks
+            raise changed_meanwhile()
+    for each in ended:
+        _note_end(request, user_id, each["id"], "all ended")
     return Response(status_code=204)
 
 
 @router.delete("/sessions/{id}", status_code=204, response_class=Response, responses=answers(NotFound))
-async def end_session(caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
+async def end_session(request: Request, caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """End one of my sessions; its tokens are refused from then on."""
     if await caller.connection.fetchval(_END, id, caller.user_id) is None:
         raise NotFound("You have no such session.")
+    _note_end(request, caller.user_id, id, "ended")
     return Response(status_code=204)
 
 
@@ -187,18 +253,6 @@ class TokenPair(BaseModel):
     refresh_token: str = Field(
         description="Good for one use at POST /login/refresh.", examples=["1.GZbKR7g7vGs.mJk3pQ"]
     )
-
-
-# A person's exact spelling comes first: accounts that are older than the rule that letter case does not tell
-# addresses apart may share one but for case.
-_FIND_ACCOUNT = """
-    SELECT id::bigint, password,
-           EXISTS (SELECT FROM sessions WHERE user_id = users.id AND client = $3) AS known
-      FROM users
-     WHERE email = $1 OR (lower(email) = lower($2) AND NOT duplicate_email)
-     ORDER BY email = $1 DESC LIMIT 1
-"""
-_STORE_HASH = "UPDATE users SET password = $2 WHERE id = $1 AND password = $3"
 
 
 def _body(*media_types: str, required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
@@ -226,39 +280,22 @@ async def login(request: Request) -> Response:
     An unknown address takes as long as a wrong password, and is told the same.
     """
     username, password = await read_form(request, "password", "username", "password")
-    username = username.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    pool, passwords = request.app.state.pool, _passwords(request)
-    client = client_of(request)
-    email = normalised(username) or username
-    attempts = Attempts(email, client)
-    # A look before the wait, so that those who are refused anyway do not fill the queue.
-    async with pool.acquire() as connection:
-        account = await connection.fetchrow(_FIND_ACCOUNT, username, email, client)
-        known = account is not None and account["known"]
-        wait = await attempts.wait(connection, known=known)
-    if wait:
-        raise TooManyAttempts(wait)
-    async with passwords.turn():
-        # And one in the turn: a worker's guesses come one by one, so that hardly any slips past the count.
-        async with pool.acquire() as connection:
-            wait = await attempts.wait(connection, known=known)
-        if wait:
-            raise TooManyAttempts(wait)
-        right, rehashed = await passwords.verify(password, account["password"] if account else None)
-        async with transaction(pool) as connection:
-            if account is not None and right:
-                await attempts.succeeded(connection)
-                if rehashed:
-                    await connection.execute(_STORE_HASH, account["id"], rehashed, account["password"])
-                return await begin(request, connection, account["id"])
-            await attempts.failed(connection)
+    # Somebody may have changed the hash since it was read, or replaced it at a login of the same person.
+    for _ in range(_PROOFS):
+        proof = await prove_by_address(request, username, password)
+        if proof is None:
+            break
+        async with transaction(request.app.state.pool) as connection:
+            answer = await begin(request, connection, proof)
+        if answer is not None:
+            return answer
     raise InvalidGrant
 
 
 @router.post(
     "/login/refresh",
     response_model=TokenPair,
-    responses=answers(InvalidGrant, InvalidTokenRequest),
+    responses=answers(InvalidGrant, InvalidTokenRequest, TooManyRequests),
     openapi_extra=_body(
         FORM,
         "application/json",
@@ -268,19 +305,18 @@ async def login(request: Request) -> Response:
         scope={"type": "string", "description": "Ignored: there is one scope."},
     ),
 )
-async def refresh(request: Request, connection: Transaction) -> Response:
+async def refresh(request: Request) -> Response:
     """Exchange a refresh token for new tokens. It is good for one use: a second one ends the session."""
     (token,) = await read_form(request, "refresh_token", "refresh_token")
-    return await rotate(request, connection, token)
+    pool: Pool = request.app.state.pool
+    await limits.count(request, pool, limits.REFRESHES)
+    async with transaction(pool) as connection:
+        return await rotate(request, connection, token)
 
 
 @router.post("/logout", status_code=204, response_class=Response)
-async def logout(caller: Member) -> Response:
+async def logout(request: Request, caller: Member) -> Response:
     """End this session: its tokens are refused from then on."""
-    await end(caller)
+    await caller.connection.execute(_END, caller.session_id, caller.user_id)
+    _note_end(request, caller.user_id, caller.session_id, "logout")
     return Response(status_code=204)
-
-
-def _passwords(request: Request) -> Passwords:
-    passwords: Passwords = request.app.state.passwords
-    return passwords

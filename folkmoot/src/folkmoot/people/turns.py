@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: How many may wait for a turn in one worker: people who log in, and people who register.
-LOGINS_WAITING, REGISTRATIONS_WAITING = 200, 20
+LOGINS_WAITING, REGISTRATIONS_WAITING = 200, 100
 #: How long they wait, in seconds.
 PATIENCE = 10.0
 

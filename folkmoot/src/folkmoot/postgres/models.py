@@ -42,6 +42,10 @@ class User(Base):
             "users_email_lower_key", text("lower(email)"), unique=True,
             postgresql_where=text("NOT duplicate_email"),
         ),
+        Index(
+            "users_bcrypt_cost", text("substr(password::text, 5, 2)"),
+            postgresql_where=text("password ~ '^\\$2[aby]\\$(0[4-9]|1[0-5])\\$[./A-Za-z0-9]{53}$'"),
+        ),
     )  # fmt: skip
 
 
@@ -69,6 +73,18 @@ class LoginFailure(Base):
     until: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
 
     __table_args__ = (Index("login_failures_until_idx", "until"),)
+
+
+class RequestCount(Base):
+    """How often a client or a person did something that is limited, until its time is over."""
+
+    __tablename__ = "request_counts"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    requests: Mapped[int]
+    until: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+
+    __table_args__ = (Index("request_counts_until_idx", "until"), {"prefixes": ["UNLOGGED"]})
 
 
 class Post(Base):

@@ -25,7 +25,9 @@ from folkmoot.http.cursors import CURSOR_PATTERN, InvalidCursor
 from folkmoot.http.etags import IfNoneMatch  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Limit, Reference
+from folkmoot.http.problems import TooManyRequests
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.limits import SEARCHES
 from folkmoot.postgres.pool import Route
 from folkmoot.posts.list_queries import ORDERS, Sort, in_order, matches, window
 from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
@@ -139,7 +141,7 @@ _CURSOR = Query(
 @router.get(
     "/posts",
     response_class=Response,
-    responses={200: {"model": PostPage}, **UNCHANGED, **answers(InvalidCursor)},
+    responses={200: {"model": PostPage}, **UNCHANGED, **answers(InvalidCursor, TooManyRequests)},
 )
 async def list_posts(
     request: Request,
@@ -154,5 +156,7 @@ async def list_posts(
     """Read a list of posts: everybody's published ones, and your own drafts."""
     del if_none_match  # declared here, read with the answer
     state = request.app.state
+    if q is not None:
+        await reader.count(request, SEARCHES)
     found = await page(state.pool, state.cursors, reader, Feed(sort, q, owner), cursor, limit)
     return etags.respond(request, _encode(found), private=reader.known)
