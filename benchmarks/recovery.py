@@ -30,6 +30,7 @@ from psycopg import errors
 
 from benchmarks import http_load, wal
 from benchmarks.http_load import Request
+from benchmarks.site import COUNTED
 from folkmoot.commands.recount import recount
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
@@ -163,7 +164,7 @@ def served(url: str) -> Iterator[str]:
             str(_BIN / "granian"), "--interface", "asgi", "--factory", "--no-ws", "--workers", "2",
             "--port", str(port), "--log-level", "warning", "folkmoot.commands.serve:worker",
         ],
-        env={**os.environ, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"},
+        env={**os.environ, **COUNTED, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "warning"},
         cwd=_ROOT, start_new_session=True, stdout=sys.stderr,
     )  # fmt: skip
     base = f"http://127.0.0.1:{port}"

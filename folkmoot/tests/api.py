@@ -37,6 +37,8 @@ UNLIMITED = dict.fromkeys(
     ),
     0,
 )
+#: The same for a process of its own.
+UNLIMITED_ENVIRONMENT = {name.upper(): "0" for name in UNLIMITED}
 #: Hashes in no time; what is stored with it counts as outdated for the parameters that are shipped.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

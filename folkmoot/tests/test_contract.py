@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from api import SECRET
+from api import SECRET, UNLIMITED_ENVIRONMENT
 from folkmoot.http.cursors import Cursors, InvalidCursor
 from folkmoot.http.parameters import MAX_ID
 from running import free_port
@@ -108,6 +108,7 @@ def server(cluster18: Cluster, migrated: str) -> Iterator[str]:
     port = free_port()
     environment = {
         **os.environ,
+        **UNLIMITED_ENVIRONMENT,
         "DATABASE_URL": cluster18.url(name),
         "SECRET_KEY": SECRET,
         "LOG_LEVEL": "warning",

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from api import SECRET
+from api import SECRET, UNLIMITED_ENVIRONMENT
 from benchmarks import http_load
 from folkmoot.commands.recount import recount
 from folkmoot.people.tokens import Tokens
@@ -68,7 +68,14 @@ def _served() -> Iterator[tuple[int, int]]:
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         [str(Path(sys.executable).parent / "folkmoot"), "serve"],
-        env={**os.environ, "SECRET_KEY": SECRET, "PORT": str(port), "WORKERS": "2", "LOG_LEVEL": "error"},
+        env={
+            **os.environ,
+            **UNLIMITED_ENVIRONMENT,
+            "SECRET_KEY": SECRET,
+            "PORT": str(port),
+            "WORKERS": "2",
+            "LOG_LEVEL": "error",
+        },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

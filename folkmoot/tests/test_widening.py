@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from api import SECRET
+from api import SECRET, UNLIMITED_ENVIRONMENT
 from benchmarks import http_load
 from folkmoot.commands.recount import recount
 from folkmoot.people.tokens import Tokens
@@ -60,7 +60,9 @@ def served(url: str) -> Iterator[str]:
             str(Path(sys.executable).with_name("granian")), "--interface", "asgi", "--factory", "--no-ws",
             "--port", str(port), "folkmoot.commands.serve:worker",
         ],
-        env={**os.environ, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error"},
+        env={
+            **os.environ, **UNLIMITED_ENVIRONMENT, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error",
+        },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
