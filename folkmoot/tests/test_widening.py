@@ -61,7 +61,8 @@ def served(url: str) -> Iterator[str]:
             "--port", str(port), "folkmoot.commands.serve:worker",
         ],
         env={
-            **os.environ, **UNLIMITED_ENVIRONMENT, "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error",
+            **os.environ, **UNLIMITED_ENVIRONMENT,
+            "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error",
         },
         start_new_session=True,
         stdout=subprocess.DEVNULL,
