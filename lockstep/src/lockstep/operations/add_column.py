@@ -187,6 +187,7 @@ def _filled_afterwards(
             undo=(),
         ),
     ]
+    steps.append(index_build.analyze(table, column.name))
     if column.not_null:
         steps += not_null_steps(connection, table, column.name)
     if added.identity:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic.operations import Operations, ops
 
 from lockstep.errors import LockstepError
+from lockstep.operations.index_build import analyze
 from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import qualified, quote
@@ -80,6 +81,7 @@ def backfill(call: Call[BackfillOp]) -> Plan:
         raise LockstepError(f"op.backfill: {table} has no column {unknown[0]}")
     leaves = catalog.leaves(planning.connection, table) if table.kind == "p" else [table]
     undo = () if planning.has_added(operation.table_name, *operation.values) else None
+    analyzed = [] if planning.takes_short_way(table) else [analyze(table, *operation.values)]
     return [
         Step(
             f"{leaf}: fill {', '.join(operation.values)}",
@@ -88,7 +90,7 @@ def backfill(call: Call[BackfillOp]) -> Plan:
             undo=undo,
         )
         for leaf in leaves
-    ]
+    ] + analyzed
 
 
 def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:

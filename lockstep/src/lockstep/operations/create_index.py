@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from alembic.operations import ops
 from sqlalchemy.schema import CreateIndex
 
 from lockstep.errors import LockstepError
-from lockstep.operations.index_build import build, index_is_valid, refuse_namesake
+from lockstep.operations.index_build import analyze, build, index_is_valid, refuse_namesake
 from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import qualified, quote
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 @plans(ops.CreateIndexOp, lambda op: describe(op, op.table_name, op.index_name))
 def create_index(call: Call[ops.CreateIndexOp]) -> Plan:
-    """CREATE INDEX CONCURRENTLY; on a partitioned table each partition's in turn, then attached.
+    """CREATE INDEX CONCURRENTLY; on a partitioned table each partition's in turn, then attached. After an
+    index on an expression comes ANALYZE.
 
     Taken back by dropping the index. Refused where something else has its name.
     """
@@ -47,7 +49,9 @@ def create_index(call: Call[ops.CreateIndexOp]) -> Plan:
     if table.kind == "p":
         return _on_partitions(planning, table, name, index)
     index.dialect_options["postgresql"]["concurrently"] = True
-    return [build(table, name, planning.compile(CreateIndex(index)))]
+    has_expression = not all(isinstance(part, sa.Column) for part in index.expressions)
+    steps = [build(table, name, planning.compile(CreateIndex(index)))]
+    return [*steps, analyze(table)] if has_expression else steps
 
 
 def _offline(call: Call[ops.CreateIndexOp], index: Any, name: str) -> Plan:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from alembic.operations import ops
 
 from lockstep.archive.keep_column import keep_column
+from lockstep.operations.before_drop import before_drop
 from lockstep.operations.drop_table import kept_table
 from lockstep.operations.register import Call, describe, performs
-from lockstep.steps.step import AsWritten
+from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @performs(ops.DropColumnOp, lambda op: describe(op, op.table_name, op.column_name))
 def drop_column(call: Call[ops.DropColumnOp]) -> Any:
-    """A dropped column cannot be taken back; where it is kept, its values lie in the archive."""
+    """Its foreign keys go first, each in a step of its own, then its indexes, CONCURRENTLY.
+
+    A dropped column cannot be taken back; where it is kept, its values lie in the archive.
+    """
     operation = call.operation
     if operation.if_exists and not call.exists(operation.table_name, operation.schema, operation.column_name):
         return call.perform(lambda: AsWritten(undo=()))
@@ -28,8 +32,15 @@ def drop_column(call: Call[ops.DropColumnOp]) -> Any:
 
 
 def _plan(call: Call[ops.DropColumnOp]) -> Plan:
+    operation, connection = call.operation, call.planning.connection
     table = kept_table(call)
-    if table is None:
+    kept = keep_column(call.migrator, table, operation.column_name, call.plain_sql()) if table else None
+    if table is not None and kept is not None:
+        # Its indexes serve to the last: copying its values may take long.
+        return [*kept[:-1], *before_drop(connection, table, operation.column_name), kept[-1]]
+    table = call.table_in_use(operation.table_name, operation.schema)
+    before = before_drop(connection, table, operation.column_name) if table else []
+    if table is None or not before:
         return AsWritten(undo=None)
-    kept = keep_column(call.migrator, table, call.operation.column_name, call.plain_sql())
-    return AsWritten(undo=None) if kept is None else kept
+    described = f"{table}: drop column {operation.column_name}"
+    return [*before, Step(described, sql=tuple(call.plain_sql()), undo=None)]

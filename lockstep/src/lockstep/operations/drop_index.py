@@ -14,6 +14,7 @@ from lockstep.steps.step import AsWritten, Kind, Step
 
 if TYPE_CHECKING:
     from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
 
 _PLAIN_INDEX = """
 SELECT n.nspname AS schema, c.relname AS name, pg_get_indexdef(c.oid) AS definition,
@@ -41,18 +42,24 @@ def drop_index(call: Call[ops.DropIndexOp]) -> Plan:
         return AsWritten(undo=() if gone else None)
     index = found[0]
     table = catalog.find_table(connection, index.table_name, index.table_schema)
-    full_name = qualified(index.name, index.schema)
-    comment = [f"COMMENT ON INDEX {full_name} IS {literal(index.comment)}"] if index.comment else []
     if table is None or planning.takes_short_way(table):
-        return AsWritten(undo=(index.definition, *comment))
-    again = index.definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
-    return [
-        Step(
-            f"{table}: drop index {index.name} concurrently",
-            sql=(f"DROP INDEX CONCURRENTLY {full_name}",),
-            kind=Kind.OUTSIDE,
-            present=index_is_gone(index.schema, index.name),
-            undo=(f"DROP INDEX CONCURRENTLY IF EXISTS {full_name}", again, *comment),
-            undo_present=index_is_valid(index.schema, index.name),
-        )
-    ]
+        return AsWritten(undo=(index.definition, *_comment(index.schema, index.name, index.comment)))
+    return [drop_concurrently(table, index.schema, index.name, index.definition, index.comment)]
+
+
+def drop_concurrently(table: Table, schema: str, name: str, definition: str, comment: str | None) -> Step:
+    """DROP INDEX CONCURRENTLY; taken back by building it again from its definition."""
+    again = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+    drop = qualified(name, schema)
+    return Step(
+        f"{table}: drop index {name} concurrently",
+        sql=(f"DROP INDEX CONCURRENTLY {drop}",),
+        kind=Kind.OUTSIDE,
+        present=index_is_gone(schema, name),
+        undo=(f"DROP INDEX CONCURRENTLY IF EXISTS {drop}", again, *_comment(schema, name, comment)),
+        undo_present=index_is_valid(schema, name),
+    )
+
+
+def _comment(schema: str, name: str, comment: str | None) -> list[str]:
+    return [f"COMMENT ON INDEX {qualified(name, schema)} IS {literal(comment)}"] if comment else []

@@ -8,9 +8,10 @@ from alembic.operations import ops
 
 from lockstep.archive import registry as archive
 from lockstep.archive.keep_table import keep_table
+from lockstep.operations.before_drop import before_drop
 from lockstep.operations.register import Call, describe, performs
 from lockstep.postgres import catalog
-from lockstep.steps.step import AsWritten
+from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
     from typing import Any
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @performs(ops.DropTableOp, lambda op: describe(op, op.table_name))
 def drop_table(call: Call[ops.DropTableOp]) -> Any:
-    """A dropped table cannot be taken back; where it is kept, it lies in the archive."""
+    """Its foreign keys go first, each in a step of its own, so that no other table is locked with it.
+
+    A dropped table cannot be taken back; where it is kept, it lies in the archive.
+    """
     if call.operation.if_exists and not call.exists(call.operation.table_name, call.operation.schema):
         return call.perform(lambda: AsWritten(undo=()))
     call.refuse_in_savepoint("what it removes cannot be kept first", lambda: kept_table(call))
@@ -32,8 +36,17 @@ def _plan(call: Call[ops.DropTableOp]) -> Plan:
     table = kept_table(call)
     drop = call.plain_sql() if table else []
     if table is None or not drop:
-        return AsWritten(undo=None)
+        return _not_kept(call)
     return keep_table(call.migrator, table, drop)
+
+
+def _not_kept(call: Call[ops.DropTableOp]) -> Plan:
+    operation = call.operation
+    table = call.table_in_use(operation.table_name, operation.schema)
+    before = before_drop(call.planning.connection, table) if table else []
+    if table is None or not before:
+        return AsWritten(undo=None)
+    return [*before, Step(f"{table}: drop", sql=tuple(call.plain_sql()), undo=None)]
 
 
 def kept_table(call: Call[ops.DropTableOp] | Call[ops.DropColumnOp]) -> Table | None:

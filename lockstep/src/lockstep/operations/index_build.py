@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.postgres.catalog import literal, qualified
+from lockstep.postgres.catalog import literal, qualified, quote
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ def build(table: Table, name: str, sql: str) -> Step:
         present=index_is_valid(table.schema, name),
         leftover=(drop,),
         undo=(drop,),
+    )
+
+
+def analyze(table: Table, *columns: str) -> Step:
+    """ANALYZE: the planner knows nothing of a new expression, or of a column that was filled, until then.
+
+    Statistics of an index's expressions are gathered only where no columns are named.
+    """
+    only = f" ({', '.join(quote(column) for column in columns)})" if columns else ""
+    return Step(
+        f"{table}: statistics{' of ' + ', '.join(columns) if columns else ''}",
+        sql=(f"ANALYZE {table.sql}{only}",),
+        kind=Kind.LONG,
+        undo=(),
     )
 
 
