@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from folkmoot.commands.recount import Wrong, recount
+from folkmoot.commands.recount import Count, recount
 from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_recount_finds_and_repairs_a_number_that_was_tampered_with(connection: p
     connection.execute("INSERT INTO votes (user_id, post_id) SELECT u, 7 FROM generate_series(1, 9) u")
     connection.execute("UPDATE post_ranks SET votes = 12 WHERE post_id = 7")
     connection.execute("DELETE FROM post_ranks WHERE post_id = 8")
-    differing = [Wrong(7, 12, 9), Wrong(8, None, 0)]
+    differing = [Count(7, 12, 9), Count(8, None, 0)]
     assert recount(connection, repair=False) == differing
     assert recount(connection, repair=True) == differing
     assert recount(connection, repair=False) == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from psycopg import errors
+from psycopg.rows import class_row, scalar_row
 from rich.console import Console
 from rich.progress import Progress
 
@@ -47,7 +48,7 @@ _BATCH = 500
 # One statement is one snapshot, and whoever changes a vote changes the number in the same transaction: so
 # this compares exactly, without a lock.
 _COMPARE = """
-    SELECT p.id, r.votes, coalesce(v.n, 0)
+    SELECT p.id AS post_id, r.votes AS kept, coalesce(v.n, 0) AS counted
       FROM (SELECT id FROM posts WHERE id > %(after)s ORDER BY id LIMIT %(batch)s) AS p
       LEFT JOIN post_ranks AS r ON r.post_id = p.id
       LEFT JOIN LATERAL (SELECT count(*)::integer AS n FROM votes WHERE post_id = p.id) AS v ON TRUE
@@ -72,8 +73,8 @@ _REPAIR = """
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """A post whose number is not that of its votes."""
+class Count:
+    """The number on a post, and how many votes it has."""
 
     post_id: int
     #: None where the post has no rank at all.
@@ -81,24 +82,25 @@ class Wrong:
     counted: int
 
 
-def recount(connection: Connection, *, repair: bool, console: Console | None = None) -> list[Wrong]:
+def recount(connection: Connection, *, repair: bool, console: Console | None = None) -> list[Count]:
     """Compare every post's number with its votes, and return those that differed.
 
     Without ``repair`` nothing is locked or written. With it, the ranks of the posts that differ are locked,
     at most 500 in a transaction, for as long as it takes to count them. ``connection`` is in autocommit mode.
     """
-    wrong: list[Wrong] = []
-    found = connection.execute("SELECT count(*) FROM posts").fetchone()
+    wrong: list[Count] = []
+    total = connection.cursor(row_factory=scalar_row).execute("SELECT count(*) FROM posts").fetchone()
+    counts = connection.cursor(row_factory=class_row(Count))
     with Progress(console=console) as progress:
-        task = progress.add_task("posts", total=found[0] if found else 0)
+        task = progress.add_task("posts", total=total)
         after = -(2**63)
-        while rows := connection.execute(_COMPARE, {"after": after, "batch": _BATCH}).fetchall():
-            batch = [Wrong(*row) for row in rows if row[1] != row[2]]
+        while compared := counts.execute(_COMPARE, {"after": after, "batch": _BATCH}).fetchall():
+            batch = [each for each in compared if each.kept != each.counted]
             if batch and repair:
                 _repair(connection, [each.post_id for each in batch])
             wrong += batch
-            after = rows[-1][0]
-            progress.update(task, advance=len(rows))
+            after = compared[-1].post_id
+            progress.update(task, advance=len(compared))
     return wrong
 
 

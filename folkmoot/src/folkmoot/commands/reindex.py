@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from psycopg import sql
+from psycopg.rows import scalar_row
 from rich.console import Console
 from rich.progress import Progress
 
@@ -53,16 +54,17 @@ def reindex(connection: Connection, language: str, *, console: Console | None = 
     Until it is done a search may miss posts that are not described yet. It can be stopped and run again.
     Raises ValueError where PostgreSQL has no such language. ``connection`` is in autocommit mode.
     """
-    known = [row[0] for row in connection.execute(_LANGUAGES)]
+    values = connection.cursor(row_factory=scalar_row)
+    known = values.execute(_LANGUAGES).fetchall()
     if language not in known:
         raise ValueError(f"SEARCH_LANGUAGE takes one of {', '.join(known)}")
     body = sql.Literal(f"SELECT '{language}'::regconfig")
     connection.execute(sql.SQL(_SET).format(body=body))
-    found = connection.execute("SELECT count(*) FROM posts").fetchone()
+    total = values.execute("SELECT count(*) FROM posts").fetchone()
     with Progress(console=console) as progress:
-        task = progress.add_task("posts", total=found[0] if found else 0)
+        task = progress.add_task("posts", total=total)
         after = -(2**63)
-        while (row := connection.execute(_NEXT, (after, _BATCH)).fetchone()) and row[0] is not None:
-            connection.execute(_DESCRIBE, (after, row[0]))
-            after = row[0]
+        while (last := values.execute(_NEXT, (after, _BATCH)).fetchone()) is not None:
+            connection.execute(_DESCRIBE, (after, last))
+            after = last
             progress.update(task, advance=_BATCH)

@@ -9,6 +9,7 @@ import psycopg
 import typer
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
+from psycopg.rows import class_row, scalar_row
 
 from folkmoot.postgres import database, revisions
 from folkmoot.settings import Settings, SettingsError
@@ -34,9 +35,9 @@ def check_schema(settings: Settings) -> None:
     if not underway:
         return
     with psycopg.connect(make_conninfo(**database.conninfo(settings))) as connection:
-        mismatch = revisions.mismatch(
-            connection.execute(revisions.COLUMNS.replace("$1", "%s").encode(), [revisions.tables()])
-        )
+        columns = connection.cursor(row_factory=class_row(revisions.Column))
+        statement = revisions.COLUMNS.replace("$1", "%s").encode()
+        mismatch = revisions.mismatch(columns.execute(statement, [revisions.tables()]))
     if mismatch:
         raise SettingsError(f"{mismatch}. {underway} Run: folkmoot migrate")
     typer.echo(underway, err=True)
@@ -45,13 +46,15 @@ def check_schema(settings: Settings) -> None:
 def half_done(settings: Settings) -> str:
     with psycopg.connect(make_conninfo(**database.conninfo(settings)), autocommit=True) as connection:
         try:
-            return revisions.half_done(connection.execute(revisions.UNDERWAY).fetchall())
+            underway = connection.cursor(row_factory=class_row(revisions.Underway))
+            return revisions.half_done(underway.execute(revisions.UNDERWAY).fetchall())
         except (errors.UndefinedTable, errors.InvalidSchemaName, errors.InsufficientPrivilege):
             return ""
 
 
 def distance(settings: Settings) -> revisions.Distance:
     with psycopg.connect(make_conninfo(**database.conninfo(settings))) as connection:
-        found = connection.execute("SELECT to_regclass('alembic_version')").fetchone()
-        rows = connection.execute(revisions.CURRENT).fetchall() if found and found[0] else []
-    return revisions.distance(row[0] for row in rows)
+        values = connection.cursor(row_factory=scalar_row)
+        versioned = values.execute("SELECT to_regclass('alembic_version')").fetchone()
+        current = values.execute(revisions.CURRENT).fetchall() if versioned else []
+    return revisions.distance(current)

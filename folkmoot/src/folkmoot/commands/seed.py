@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, LiteralString
 
 import typer
 from psycopg import sql
+from psycopg.rows import scalar_row
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -51,9 +52,10 @@ def command(
         with database.server(settings), at_head(settings) as connection:
             hashed = {"password_hash": HASHER.hash(password)} if password else {}
             seed(connection, amounts, number=number, console=Console(stderr=True), **hashed)
-            who = connection.execute("SELECT email FROM users ORDER BY id DESC LIMIT 1").fetchone()
+            emails = connection.cursor(row_factory=scalar_row)
+            who = emails.execute("SELECT email FROM users ORDER BY id DESC LIMIT 1").fetchone()
     if password and who:
-        typer.echo(f"Log in as {who[0]}, for one.")
+        typer.echo(f"Log in as {who}, for one.")
 
 
 #: How many votes go into one COPY, and with it into one run of what counts them.
@@ -106,10 +108,10 @@ def seed(
 def _reserve(connection: Connection, table: str, amount: int) -> int:
     """The first of as many ids, which nobody else gets."""
     sequence = f"pg_get_serial_sequence('{table}', 'id')"
-    first = connection.execute(f"SELECT nextval({sequence})".encode()).fetchone()
-    assert first is not None  # noqa: S101 - a query without FROM has one row
-    connection.execute(f"SELECT setval({sequence}, %s, %s)".encode(), (first[0] + amount, False))
-    return int(first[0])
+    values = connection.cursor(row_factory=scalar_row)
+    first = int(values.execute(f"SELECT nextval({sequence})".encode()).fetchall().pop())
+    values.execute(f"SELECT setval({sequence}, %s, %s)".encode(), (first + amount, False))
+    return first
 
 
 def _copy(

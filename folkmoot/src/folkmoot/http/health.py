@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import asyncpg
@@ -40,30 +41,30 @@ async def readyz(request: Request) -> Response:
     more: the program before a revision goes on serving while it is rolled out. A revision that is half done
     is told, and does no harm as long as the schema fits.
     """
-    underway: list[tuple[str, str]] = []
+    underway: list[revisions.Underway] = []
     reason = await unready(request.app.state.pool, underway)
     if reason is not None:
         raise Unavailable(f"{reason} {revisions.half_done(underway)}".rstrip())
-    told = [{"revision": revision, "direction": direction} for revision, direction in underway]
+    told = [asdict(each) for each in underway]
     return _json({"status": "ok", **({"half_done": told} if told else {})})
 
 
-async def unready(pool: pool.Pool, underway: list[tuple[str, str]]) -> str | None:
+async def unready(pool: pool.Pool, underway: list[revisions.Underway]) -> str | None:
     """Why the service cannot serve now, or None where it can; the half-done revisions go to ``underway``."""
     try:
         async with asyncio.timeout(_SECONDS), pool.acquire() as connection:
             try:
-                current = [row[0] for row in await connection.fetch(revisions.CURRENT)]
+                current = [row["version_num"] for row in await connection.fetch(revisions.CURRENT)]
             except asyncpg.UndefinedTableError:
                 current = []
             with suppress(*_NEVER_MIGRATED):
-                underway += [(row[0], row[1]) for row in await connection.fetch(revisions.UNDERWAY)]
+                underway += [revisions.Underway(**row) for row in await connection.fetch(revisions.UNDERWAY)]
             distance = revisions.distance(current)
             if distance.missing and not (underway and distance.serves):
                 return str(distance)
             if distance.unknown or underway:
                 rows = await connection.fetch(revisions.COLUMNS, revisions.tables())
-                mismatch = revisions.mismatch((row[0], row[1], row[2]) for row in rows)
+                mismatch = revisions.mismatch(revisions.Column(**row) for row in rows)
                 if mismatch:
                     return (
                         f"{distance} {mismatch}."

@@ -40,9 +40,6 @@ class Body(BaseModel):
         }
 
 
-#: PostgreSQL's text holds every character but NUL.
-NO_NUL = r"^[^\x00]*$"
-
 #: The id of somebody or something in a query.
 Reference = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_decimal)]
 #: The id in a path. (The bounds come before the validator, or they are missing from the schema.)

@@ -16,16 +16,16 @@ from lockstep.commands.status import UNDERWAY_QUERY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-#: One row a column of the tables that the models name; ``is_required``: an INSERT has to name it.
+#: A `Column` for each that the tables have which the models name.
 COLUMNS = """
-    SELECT c.relname, a.attname,
-           a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS is_required
+    SELECT c.relname AS table, a.attname AS column,
+           a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS required
       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
      WHERE c.oid = ANY (ARRAY(SELECT to_regclass(quote_ident(t)) FROM unnest($1::text[]) AS t))
        AND a.attnum > 0 AND NOT a.attisdropped
 """
 CURRENT = "SELECT version_num FROM alembic_version"
-#: The half-done revisions, as rows of revision and direction; fails where no migration ever ran.
+#: An `Underway` for each half-done revision; fails where no migration ever ran.
 UNDERWAY = UNDERWAY_QUERY
 #: The oldest revision that this program can serve on; what comes after it changes no answer.
 OLDEST = "9e07b3d4c615"
@@ -81,16 +81,31 @@ def distance(current: Iterable[str]) -> Distance:
     )
 
 
-def half_done(underway: Iterable[tuple[str, str]]) -> str:
-    """A sentence for each row of UNDERWAY: somebody works on it now, or was stopped."""
-    return " ".join(
-        f"The {direction} of revision {revision} is half done." for revision, direction in underway
-    )
+@dataclass(frozen=True)
+class Underway:
+    """A revision that somebody works on now, or was stopped at."""
+
+    revision: str
+    direction: str
 
 
-def mismatch(columns: Iterable[tuple[str, str, bool]]) -> str | None:
-    """Why the models cannot work on tables with these COLUMNS, or None where they can."""
-    found: dict[tuple[str, str], bool] = {(table, column): required for table, column, required in columns}
+@dataclass(frozen=True)
+class Column:
+    """A column that a table has; where it is required, an INSERT has to name it."""
+
+    table: str
+    column: str
+    required: bool
+
+
+def half_done(underway: Iterable[Underway]) -> str:
+    """A sentence for each half-done revision."""
+    return " ".join(f"The {each.direction} of revision {each.revision} is half done." for each in underway)
+
+
+def mismatch(columns: Iterable[Column]) -> str | None:
+    """Why the models cannot work on tables with these columns, or None where they can."""
+    found = {(column.table, column.column): column.required for column in columns}
     named = {(table.name, column.name) for table in Base.metadata.tables.values() for column in table.columns}
     if absent := sorted(named - found.keys()):
         return "It lacks " + ", ".join(".".join(name) for name in absent)
