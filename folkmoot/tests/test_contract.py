@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api import SECRET, UNLIMITED_ENVIRONMENT
-from folkmoot.http.cursors import Cursors, InvalidCursor
+from folkmoot.http.cursors import CURSOR_PATTERN, Cursors, InvalidCursor
 from folkmoot.http.parameters import MAX_ID
 from running import free_port
 
@@ -99,6 +100,30 @@ def test_a_cursor_is_good_for_its_list_and_its_service_only() -> None:
     for other, purpose in ((cursors, "posts"), (Cursors("f" * 32), "users")):
         with pytest.raises(InvalidCursor):
             other.read(purpose, cursor)
+
+
+def test_a_cursor_of_an_older_secret_is_still_taken_and_new_ones_are_of_the_new() -> None:
+    old, new = Cursors(SECRET), Cursors("f" * 32, "e" * 32, SECRET)
+    assert new.read("users", old.write("users", 7)) == 7
+    assert Cursors("f" * 32).read("users", new.write("users", 7)) == 7
+
+
+@pytest.mark.parametrize("key", [7, {"votes": 0, "id": 99, "snapshot": None}, {"snapshot": "1" * 5000}])
+def test_no_other_spelling_of_a_cursor_is_taken(key: object) -> None:
+    cursors = Cursors(SECRET)
+    cursor = cursors.write("users", key)
+    assert re.fullmatch(CURSOR_PATTERN, cursor)
+    assert cursors.read("users", cursor) == key
+    for place in range(len(cursor)):
+        for character in "Aw_.":
+            altered = cursor[:place] + character + cursor[place + 1 :]
+            if altered != cursor:
+                with pytest.raises(InvalidCursor):
+                    cursors.read("users", altered)
+    # Of what is not in the alphabet the parameter's pattern keeps all out.
+    for altered in (cursor + "A", cursor[:-1], "." + cursor, "", "."):
+        with pytest.raises(InvalidCursor):
+            cursors.read("users", altered)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from starlette.responses import Response
 
 from api import PASSWORD, Api
 from folkmoot.http.answering import SQLSTATES, from_exception, from_sqlstate, pointer
+from folkmoot.http.logs import configure
+from folkmoot.http.middleware import Edge
 from folkmoot.http.problems import KINDS, InternalError, Unavailable
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from testing.cluster import Cluster
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -167,6 +174,31 @@ def test_a_request_id_is_given_or_taken_over_if_it_is_sane(api: Api) -> None:
         given = api.get("/healthz", headers={"X-Request-ID": insane}).headers["x-request-id"]
         assert given
         assert given != insane
+
+
+def test_what_is_logged_within_a_request_carries_its_id(capsys: pytest.CaptureFixture[str]) -> None:
+    library = logging.getLogger("a library")
+
+    async def application(scope: Scope, _receive: Receive, send: Send) -> None:
+        library.warning(scope["path"])
+        await Response()(scope, _receive, send)
+
+    async def request(path: str, request_id: bytes) -> None:
+        headers = [(b"x-request-id", request_id)]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "client": None}
+        await Edge(application, [])(scope, nothing, nothing)
+
+    async def nothing(*_: object) -> Any: ...
+
+    async def requests() -> None:
+        await asyncio.gather(request("/a", b"1"), request("/b", b"2"))
+        library.warning("between requests")
+
+    configure("warning")
+    asyncio.run(requests())
+    log = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    ids = {line["event"]: line.get("request_id") for line in log}
+    assert ids.items() >= {"/a": "1", "/b": "2", "between requests": None}.items()
 
 
 def test_pointers_are_escaped_as_rfc_6901_has_it() -> None:

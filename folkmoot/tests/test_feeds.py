@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -151,9 +152,10 @@ def test_a_cursor_is_good_for_its_own_list_and_unaltered_only(api: Api) -> None:
 
 def test_a_cursor_holds_the_snapshot_of_a_busy_database(api: Api) -> None:
     fill(api, 3)
+    running = sorted(Random(1).sample(range(10**9, 2 * 10**9), 1000))
+    snapshot = f"{running[0]}:{running[-1] + 1}:{','.join(map(str, running))}"
     cursor = api.application.state.cursors.write(
-        lists.Feed(list_queries.Sort.top, None, None).purpose,
-        {"votes": 0, "id": 99, "snapshot": f"1000000:2000000:{','.join(map(str, range(1000000, 1000600)))}"},
+        lists.Feed(list_queries.Sort.top, None, None).purpose, {"votes": 0, "id": 99, "snapshot": snapshot}
     )
     assert len(cursor) > 5000
     assert len(ids(api.get(f"/posts?sort=top&cursor={cursor}"))) == 3

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, Processor, WrappedLogger
-
-#: The id of the request that is being served; empty outside of one.
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-
-
-def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    if request_id := REQUEST_ID.get():
-        event["request_id"] = request_id
-    return event
+    from structlog.typing import Processor
 
 
 def _to_json(event: Any, **_options: Any) -> str:
@@ -56,7 +46,7 @@ def configure(level: str = "info") -> None:
     """Set up structlog, and the standard library's loggers (of libraries) to look the same, on stderr."""
     threshold = getattr(logging, level.upper())
     shared: list[Processor] = [
-        _add_request_id,
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
     ]

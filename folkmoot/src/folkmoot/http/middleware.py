@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 from starlette.responses import Response
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from folkmoot.http.answering import allowed_methods, from_exception, respond
-from folkmoot.http.logs import REQUEST_ID
 from folkmoot.http.problems import BodyTooLarge, NotFound
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Edge:
             return
         began = perf_counter()
         request_id, length = _headers(scope)
-        REQUEST_ID.set(request_id.decode("ascii"))
+        clear_contextvars()
+        bind_contextvars(request_id=request_id.decode("ascii"))
         method, path = scope["method"], scope["path"]
         if len(path) > 1 and path[-1] == "/":
             scope["path"] = path = path[:-1]
