@@ -36,7 +36,7 @@ def database(cluster18: Cluster) -> str:
 @pytest.fixture
 def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     """Nothing that is refused leaves anything, so that the tests share a database."""
-    return Project(tmp_path / "project", cluster18.url(database, "psycopg"))
+    return Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
 
 
 @pytest.mark.parametrize(

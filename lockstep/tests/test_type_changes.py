@@ -309,3 +309,34 @@ def test_that_the_column_becomes_the_last_one_is_said_before_the_first_statement
     said = next(n for n, line in enumerate(lines) if "account.v becomes the last column of its row" in line)
     begun = next(n for n, line in enumerate(lines) if "alter column" in line.lower())
     assert said < begun
+
+
+ORDERED = "SELECT array_agg(id) FROM (SELECT id FROM account) read"
+
+
+def test_a_small_table_is_changed_as_written_with_column_and_rows_in_their_places(world: World) -> None:
+    before = world.run("SELECT * FROM account")
+    world.project.revision(WIDEN)
+    world.project.upgrade(short_way=True)
+    assert world.run("SELECT * FROM account") == before
+    assert world.run("SELECT pg_typeof(v)::text FROM account LIMIT 1") == [("bigint",)]
+
+
+def test_a_table_of_a_few_megabytes_keeps_its_order_where_its_pages_are_full(world: World) -> None:
+    world.run("INSERT INTO account SELECT n, n, 'n' || n, now() FROM generate_series(201, 20000) n")
+    before = world.run(ORDERED)
+    world.project.revision(WIDEN)
+    world.project.upgrade()
+    assert world.run(ORDERED) == before
+
+
+def test_a_small_table_that_a_large_one_refers_to_is_not_changed_as_written(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.run(
+        "CREATE TABLE entry (id integer, account integer REFERENCES account);"
+        "INSERT INTO entry SELECT n, 1 FROM generate_series(1, 20000) n"
+    )
+    world.project.revision("op.alter_column('account', 'id', type_=sa.BigInteger())")
+    world.project.upgrade(short_way=True)
+    assert "account.id becomes the last column of its row" in caplog.text

@@ -39,6 +39,9 @@ log = logging.getLogger("alembic.lockstep")
 #: In how many turns the rows of a page are changed; measured in docs/decisions/batches.md.
 _TURNS = 4
 
+#: Pages of a table that is filled in one turn.
+_SHORT = 512
+
 #: After so many passes the rows that still match were written since: others go on writing them.
 _ENOUGH_PASSES = 4
 
@@ -136,12 +139,21 @@ def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, *, firs
         skipped |= left
         return some
 
-    turns = _TURNS if first and _may_stay(connection, todo) else 1
+    in_turns = first and _may_stay(connection, todo) and not _is_short(connection, todo.table)
+    turns = _TURNS if in_turns else 1
     walk(
         connection, pace, todo.table, name, batch,
         turns=turns, connections=pace.connections if todo.parallel else 1,
     )  # fmt: skip
     return skipped
+
+
+def _is_short(connection: Connection, table: str) -> bool:
+    """Whether a table is filled in no time anyway. In one turn its rows keep their order where their pages
+    are full: they all move, one after the other.
+    """
+    size = "SELECT pg_relation_size(%(name)s::regclass) / current_setting('block_size')::int"
+    return int(catalog.scalar(connection, size, name=table.removeprefix("ONLY "))) <= _SHORT
 
 
 def _may_stay(connection: Connection, todo: Fill) -> bool:
