@@ -32,6 +32,8 @@ class Conversion:
     became: Column
     """The new column, under the shadow's name."""
     using: str | None
+    exact: bool
+    """Whether what the new type takes for equal is the same to the last byte."""
     immutable: bool
     """Whether it gives the same in every session."""
     settings: tuple[tuple[str, str], ...]
@@ -49,11 +51,17 @@ class Conversion:
 
     @property
     def out_of_step(self) -> str:
-        """True for a row whose shadow is another value than it should be, to the last byte: ``=`` says of 1.0
-        and 1.00, of two boxes of the same area, of letters in some collations that they are equal, and of
-        ``json`` nothing.
+        """True for a row whose shadow is another value than it should be."""
+        return self.differs(quote(self.became.name), self.value)
+
+    def differs(self, one: str, other: str) -> str:
+        """True where two values of the new type are not the same, to the last byte: ``=`` says of 1.0 and
+        1.00, of two boxes of the same area, of letters in some collations that they are equal, and of
+        ``json`` nothing. Looking at the bytes takes longer than ``=``.
         """
-        return f"record_image_ne(ROW({quote(self.became.name)}), ROW({self.value}))"
+        if self.exact:
+            return f"{one} IS DISTINCT FROM {other}"
+        return f"record_image_ne(ROW({one}), ROW({other}))"
 
     def rows(self) -> str:
         """A subquery: the rows as they are, each with its new value."""
@@ -130,7 +138,28 @@ def conversion(copy: Copy, table: Table, old: Column, became: Column, using: str
             "locked with `with lockstep.plain():`"
         )
     settings = () if immutable and not using else _settings(connection)
-    return Conversion(table, old, became, using, immutable, settings)
+    return Conversion(table, old, became, using, _is_exact(copy, became), immutable, settings)
+
+
+def _is_exact(copy: Copy, became: Column) -> bool:
+    """Whether values that are equal are the same: what a B-tree asks before it keeps one for several
+    (PostgreSQL manual, B-Tree Support Functions, equalimage).
+    """
+    return bool(
+        catalog.scalar(
+            copy.connection,
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_attribute a JOIN pg_opclass o ON o.opcintype = a.atttypid AND o.opcdefault
+                JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
+                JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
+                 AND p.amprocnum = 4 LEFT JOIN pg_collation c ON c.oid = a.attcollation
+                WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND coalesce(c.collisdeterministic, true))
+            """,
+            oid=copy.oid,
+            name=became.name,
+        )
+    )
 
 
 def _is_accepted(copy: Copy, statement: str) -> bool:

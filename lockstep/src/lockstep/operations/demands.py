@@ -137,20 +137,7 @@ def _stays_itself(copy: Copy, conversion: Conversion, rows: str) -> bool:
     from the new type as it was, and what the new type takes for equal is the same to the last byte.
     """
     old, became = conversion.old, conversion.became
-    to_the_byte = catalog.scalar(
-        copy.connection,
-        """
-        SELECT EXISTS (
-            SELECT FROM pg_attribute a JOIN pg_opclass o ON o.opcintype = a.atttypid AND o.opcdefault
-            JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
-            JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
-             AND p.amprocnum = 4 LEFT JOIN pg_collation c ON c.oid = a.attcollation
-            WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND coalesce(c.collisdeterministic, true))
-        """,
-        oid=copy.oid,
-        name=became.name,
-    )
-    if not to_the_byte:
+    if not conversion.exact:
         return False
     came_back = f"CAST({quote(became.name)} AS {old.type_sql})"
     back = f"record_image_ne(ROW({came_back}), ROW({quote(old.name)}))"

@@ -32,9 +32,9 @@ class Shadow:
         """Add the column with its trigger; ``settings`` are statements about the column."""
         conversion, table = self.conversion, self.table
         # Where it is known without a function call, the trigger is not called for a row in step already.
+        value = f"CAST(NEW.{quote(conversion.old.name)} AS {conversion.became.type_sql})"
         when = (
-            f" WHEN (record_image_ne(ROW(NEW.{self.name}), "
-            f"ROW(CAST(NEW.{quote(conversion.old.name)} AS {conversion.became.type_sql}))))"
+            f" WHEN ({conversion.differs(f'NEW.{self.name}', value)})"
             if conversion.immutable and conversion.using is None
             else ""
         )
