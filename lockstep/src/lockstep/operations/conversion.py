@@ -143,7 +143,7 @@ def conversion(copy: Copy, table: Table, old: Column, became: Column, using: str
 
 def _is_exact(copy: Copy, became: Column) -> bool:
     """Whether values that are equal are the same: what a B-tree asks before it keeps one for several
-    (PostgreSQL manual, B-Tree Support Functions, equalimage).
+    (PostgreSQL manual, B-Tree Support Functions, equalimage). Not of letters: two collations do not compare.
     """
     return bool(
         catalog.scalar(
@@ -153,8 +153,8 @@ def _is_exact(copy: Copy, became: Column) -> bool:
                 SELECT FROM pg_attribute a JOIN pg_opclass o ON o.opcintype = a.atttypid AND o.opcdefault
                 JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
                 JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
-                 AND p.amprocnum = 4 LEFT JOIN pg_collation c ON c.oid = a.attcollation
-                WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND coalesce(c.collisdeterministic, true))
+                 AND p.amprocnum = 4
+                WHERE a.attrelid = %(oid)s AND a.attname = %(name)s AND a.attcollation = 0)
             """,
             oid=copy.oid,
             name=became.name,

@@ -70,9 +70,11 @@ def refuse_bad_rows(copy: Copy, conversion: Conversion, demands: Demands) -> Non
             _refuse(
                 connection, conversion, f"break {name} as {became.type_sql}", f"FROM {rows} WHERE {condition}"
             )
-    if (demands.unique or demands.foreign_keys) and not _stays_itself(copy, conversion, rows):
+    back = f"CAST({shadow} AS {conversion.old.type_sql})"
+    if demands.unique and not (conversion.exact and _are_same(connection, rows, back, conversion)):
         for name, key in demands.unique.items():
             _refuse_twins(connection, conversion, rows, name, key)
+    if demands.foreign_keys and not _are_same(connection, rows, shadow, conversion):
         for foreign_key in demands.foreign_keys:
             _refuse_orphans(connection, conversion, foreign_key)
 
@@ -132,20 +134,18 @@ def _name_refused(copy: Copy, conversion: Conversion, error: DBAPIError) -> None
     ) from error
 
 
-def _stays_itself(copy: Copy, conversion: Conversion, rows: str) -> bool:
-    """Whether what was different, or equal to what others refer to, surely stays so: each value comes back
-    from the new type as it was, and what the new type takes for equal is the same to the last byte.
+def _are_same(connection: Connection, rows: str, value: str, conversion: Conversion) -> bool:
+    """Whether no row has another value in ``value`` than in the old column; False where they do not compare.
+
+    Of the new value cast back it says that what was different stays so, of the new value itself that it
+    equals whatever the old one equals.
     """
-    old, became = conversion.old, conversion.became
-    if not conversion.exact:
-        return False
-    came_back = f"CAST({quote(became.name)} AS {old.type_sql})"
-    back = f"record_image_ne(ROW({came_back}), ROW({quote(old.name)}))"
-    execute(copy.connection, "SAVEPOINT back")
+    differs = f"{value} IS DISTINCT FROM {quote(conversion.old.name)}"
+    execute(connection, "SAVEPOINT same")
     try:
-        return not catalog.scalar(copy.connection, f"SELECT EXISTS (SELECT FROM {rows} WHERE {back})")
-    except DBAPIError:  # there is no way back, or not for every value
-        execute(copy.connection, "ROLLBACK TO SAVEPOINT back")
+        return not catalog.scalar(connection, f"SELECT EXISTS (SELECT FROM {rows} WHERE {differs})")
+    except DBAPIError:
+        execute(connection, "ROLLBACK TO SAVEPOINT same")
         return False
 
 
