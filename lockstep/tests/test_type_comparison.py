@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 KNOWN_REFUSALS = (
     r"is partitioned, inherited or no ordinary table",
     r"updates every row, and these break constraint \S+, which is NOT VALID",
-    # PostgreSQL does not check a foreign key again where its operator stays the same (another collation, another
-    # length of bits), whatever becomes of the rows.
+    # PostgreSQL does not check a foreign key again where its operator stays the same (another collation,
+    # another length of bits), whatever becomes of the rows.
     r"foreign key \S+ does not go with the new type",
     r"foreign key \S+ would be broken by these rows",
     r"its type cannot be changed while these depend on it: constraint \S+ on table TABLE$",
