@@ -197,3 +197,38 @@ def test_a_function_that_changes_something_is_not_taken_for_one_that_does_not(pr
         assert changes_nothing(connection, classify("SELECT doubles(1), count(*) FROM owners"))
         for sql in ("SELECT writes()", "SELECT builds()", "SELECT adds_through_another()"):
             assert not changes_nothing(connection, classify(sql))
+
+
+@pytest.mark.parametrize(
+    ("statement", "valid"),
+    [
+        ("CREATE INDEX CONCURRENTLY things_name ON things (name)", True),
+        ("DROP INDEX CONCURRENTLY things_number", None),
+    ],
+)
+def test_an_index_statement_in_an_autocommit_block_is_recognised_from_the_catalog(
+    statement: str,
+    valid: bool | None,  # noqa: FBT001
+    project: Project,
+    cluster: Cluster,
+    database: str,
+) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute("CREATE INDEX things_number ON things (owner_id)")
+    project.revision(
+        f"with op.get_context().autocommit_block():\n    op.execute({statement!r})\n"
+        "op.execute('SELECT 1 / (SELECT count(*) FROM owners WHERE id > 5)')"
+    )
+    with pytest.raises(DBAPIError, match="division by zero"):
+        project.upgrade()
+    with cluster.connect(database) as connection:
+        # As when the migrator was killed between the statement and its record.
+        connection.execute("UPDATE lockstep.operation SET done = 0 WHERE key LIKE '%CONCURRENTLY%'")
+        connection.execute("INSERT INTO owners VALUES (6)")
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        name = statement.split()[3]
+        row = connection.execute(
+            "SELECT (SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s))", [name]
+        ).fetchone()
+    assert row == (valid,)

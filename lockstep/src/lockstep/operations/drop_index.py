@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lockstep.operations.register import Plan
     from lockstep.postgres.catalog import Table
 
-_PLAIN_INDEX = """
+PLAIN_INDEX = """
 SELECT n.nspname AS schema, c.relname AS name, pg_get_indexdef(c.oid) AS definition,
        obj_description(c.oid, 'pg_class') AS comment, t.relname AS table_name, tn.nspname AS table_schema
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_index i ON i.indexrelid = c.oid
@@ -36,7 +36,7 @@ def drop_index(call: Call[ops.DropIndexOp]) -> Plan:
         sql = f"DROP INDEX CONCURRENTLY {exists}{qualified(name, operation.schema)}"
         return [Step(f"drop index {name} concurrently", sql=(sql,), kind=Kind.OUTSIDE, undo=())]
     connection = planning.connection
-    found = catalog.rows(connection, _PLAIN_INDEX, name=qualified(name, operation.schema))
+    found = catalog.rows(connection, PLAIN_INDEX, name=qualified(name, operation.schema))
     if not found:
         gone = operation.if_exists and not call.exists(name, operation.schema)
         return AsWritten(undo=() if gone else None)

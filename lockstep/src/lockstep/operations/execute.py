@@ -11,6 +11,7 @@ from sqlalchemy.exc import CompileError
 
 from lockstep.archive.keep_table import undo_create_table
 from lockstep.errors import LockstepError
+from lockstep.operations.execute_concurrently import concurrent_index
 from lockstep.operations.register import Call, performs
 from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import qualified
@@ -20,6 +21,7 @@ from lockstep.postgres.statements import Classified, classify
 from lockstep.steps.step import AsWritten
 
 if TYPE_CHECKING:
+    from lockstep.operations.register import Plan
     from lockstep.postgres.catalog import Table
     from lockstep.postgres.syntax import CreatedObject
 
@@ -66,7 +68,10 @@ def _sql(call: Call[ops.ExecuteSQLOp]) -> str:
         return str(sql)
 
 
-def _plan(call: Call[ops.ExecuteSQLOp], classified: Classified) -> AsWritten:
+def _plan(call: Call[ops.ExecuteSQLOp], classified: Classified) -> Plan:
+    steps = concurrent_index(call.planning.connection, classified)
+    if steps is not None:
+        return steps
     heavy = heavy_work(call.planning.connection, classified, lambda *name: _large_table(call, *name))
     if heavy is not None:
         instead = f"Write {heavy.instead} in its place, or let" if heavy.instead else "Let"
