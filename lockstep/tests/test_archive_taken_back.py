@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy.exc import DBAPIError
+from typer.testing import CliRunner
 
 from cases import ROWS, SCHEMA
+from lockstep.commands.main import main
 from project import Project
 from state import catalog_of, rows_of
 
@@ -107,3 +110,41 @@ def test_what_is_written_while_it_is_taken_back_is_kept_too(
         assert connection.execute("SELECT count(*) FROM posts WHERE kind = 'by hand'").fetchone() == (10,)
         assert connection.execute("SELECT count(*), max(id) FROM tags").fetchone() == (9, 9)
         assert connection.execute("INSERT INTO tags (word) VALUES ('x') RETURNING id").fetchone() == (10,)
+
+
+def _command(project: Project, folder: Path, *arguments: str) -> str:
+    (project.folder / "env.py").write_text(f"import lockstep\nlockstep.run(url={project.url!r})\n")
+    ini = folder / "alembic.ini"
+    ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
+    return CliRunner().invoke(main, ["archive", *arguments, "-c", str(ini)]).output
+
+
+def test_what_a_half_done_revision_may_need_is_not_purged(
+    project: Project, cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    _half_done(project, cluster, database)
+    project.downgrade("base")
+    with pytest.raises(DBAPIError, match="loose_a"):
+        project.upgrade()
+    assert "the upgrade of revision r1 is half done" in _command(project, tmp_path, "purge", "--yes")
+    _put_right(cluster, database)
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM tags").fetchone() == (9,)
+
+
+def test_what_is_kept_of_an_earlier_database_is_listed_as_such(
+    project: Project, cluster: Cluster, database: str, tmp_path: Path
+) -> None:
+    _half_done(project, cluster, database)
+    project.downgrade("base")
+    with cluster.connect(database) as connection:
+        connection.execute("UPDATE lockstep.archive SET version_table = version_table || ' (gone, oid 7)'")
+    _put_right(cluster, database)
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM tags").fetchone() == (0,)
+    told = json.loads(_command(project, tmp_path, "--json"))
+    assert {(one["what"], one["state"]) for one in told} >= {("tags", "kept, of an earlier database")}
+    assert "removed" in _command(project, tmp_path, "purge", "--yes")
+    assert _command(project, tmp_path) == "nothing is kept\n"

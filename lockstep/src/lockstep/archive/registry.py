@@ -83,6 +83,18 @@ def listed(connection: Connection) -> list[Kept]:
     ]
 
 
+def of_version_table(connection: Connection, version_table: str) -> list[Kept]:
+    """What is kept of a version table, and of earlier ones of its name, which were dropped and made anew:
+    that is given back to nobody.
+    """
+    gone = f"{version_table} (gone"
+    return [
+        one
+        for one in listed(connection)
+        if one.version_table == version_table or one.version_table.startswith(gone)
+    ]
+
+
 def of_revision(migrator: Migrator) -> list[Kept]:
     """What downgrades of the revision at hand kept and it may give back now: the newest first."""
     if migrator.direction != "upgrade":

@@ -17,6 +17,7 @@ from lockstep.commands import tune
 from lockstep.commands.init import adopt
 from lockstep.commands.project import ConfigFiles, Section, on_each_database, one_line_errors
 from lockstep.commands.status import Status, lines, purge, sizes, status
+from lockstep.errors import LockstepError
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Ledger
 from lockstep.steps.step import Kind
@@ -80,8 +81,10 @@ def show_archive(
     told: list[dict[str, Any]] = []
 
     def read(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
-        mine = [kept for kept in kept_things.listed(connection) if kept.version_table == table]
-        told.extend(sizes(connection, mine))
+        for one in sizes(connection, kept_things.of_version_table(connection, table)):
+            if one["version_table"] != table:
+                one["state"] += ", of an earlier database"
+            told.append(one)
 
     on_each_database(config, name, read)
     if as_json:
@@ -123,11 +126,15 @@ def purge_archive(
     def remove(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
         old = [
             kept
-            for kept in kept_things.listed(connection)
-            if kept.version_table == table
-            and kept.state != "keeping"
-            and datetime.fromisoformat(kept.kept_at) <= before
+            for kept in kept_things.of_version_table(connection, table)
+            if kept.state != "keeping" and datetime.fromisoformat(kept.kept_at) <= before
         ]
+        half_done = Ledger(table).read(connection)
+        if half_done and any((k.version_table, k.revision) == (table, half_done.revision) for k in old):
+            raise LockstepError(
+                f"the {half_done.direction} of revision {half_done.revision} is half done and may need "
+                "what is kept for it: finish it or take it back first"
+            )
         if not old:
             typer.echo("nothing to remove")
             return

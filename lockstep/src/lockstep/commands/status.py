@@ -93,6 +93,7 @@ def sizes(connection: Connection, kept: list[archive.Kept]) -> list[dict[str, An
             {
                 "id": one.id, "revision": one.revision, "what": str(one), "kind": one.kind,
                 "kept_at": one.kept_at, "rows": int(rows), "bytes": int(size), "state": one.state,
+                "version_table": one.version_table,
                 "place": f"{ARCHIVE_SCHEMA}.{one.place}",
             }
         )  # fmt: skip
