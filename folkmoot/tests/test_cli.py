@@ -7,6 +7,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from api import Api
@@ -39,6 +40,29 @@ def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Pa
         assert service.interrupt() == 0
     assert f"Folkmoot listens on {service.url}" in service.output()
     assert not (folder / ".data" / "postgresql-18" / "data" / "postmaster.pid").exists()
+
+
+def test_the_embedded_service_is_a_role_that_reads_and_writes_rows(folder: Path) -> None:
+    def psql(statement: str) -> str:
+        return run(folder, "psql", "--", "-Atqc", statement).stdout.strip()
+
+    as_service = "SET ROLE folkmoot_service; "
+    with Service(folder) as service:
+        body = {"email": "ada@example.com", "password": "correct horse battery staple"}
+        assert httpx.post(f"{service.url}/users", json=body).status_code == 201
+        who = "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> current_user"
+        rights = "SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname LIKE '%service'"
+        assert psql(f"{who}; {rights}") == "folkmoot_service\nf"
+        for refused in (
+            "DROP TABLE users",
+            "UPDATE alembic_version SET version_num = ''",
+            "CREATE TABLE t ()",
+        ):
+            assert "ERROR" in run(folder, "psql", "--", "-Atqc", as_service + refused).stderr
+        assert psql(as_service + "SELECT count(*) FROM lockstep.revision") == "0"
+        # A table that a later revision adds.
+        assert psql("CREATE TABLE later (n int)") == ""
+        assert psql(as_service + "INSERT INTO later VALUES (1) RETURNING n") == "1"
 
 
 def test_after_a_kill_the_next_start_serves_what_was_acknowledged(folder: Path) -> None:

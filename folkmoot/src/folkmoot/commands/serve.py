@@ -48,6 +48,8 @@ def command(
             if migrate or settings.embedded:
                 upgrade(settings, "head")
             check_schema(settings)
+            if settings.embedded:
+                sharing.let_serve(settings)
             if isinstance(server, Server):
                 threading.Thread(target=_keep_alive, args=(server, settings), daemon=True).start()
                 if settings.folkmoot_embedded_port:

@@ -31,6 +31,13 @@ def conninfo(settings: Settings) -> dict[str, str]:
     return sharing.conninfo(settings) if settings.embedded else settings.external_conninfo()
 
 
+def service_conninfo(settings: Settings) -> dict[str, str]:
+    """The same for the service: of the embedded database as the role that reads and writes rows."""
+    if settings.embedded:
+        return sharing.conninfo(settings, sharing.SERVICE)
+    return settings.external_conninfo()
+
+
 def sqlalchemy_url(settings: Settings) -> URL:
     """The database's URL for SQLAlchemy over psycopg; its ``repr`` hides the password."""
     rest = conninfo(settings)

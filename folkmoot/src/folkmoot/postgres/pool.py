@@ -10,7 +10,7 @@ import asyncpg
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from folkmoot.postgres.database import conninfo
+from folkmoot.postgres.database import service_conninfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -31,7 +31,7 @@ _ASYNCPG_KNOWS = frozenset({
 
 async def open_pool(settings: Settings) -> Pool:
     """A pool that connects when it is first asked to, so that it opens while the database is away."""
-    found = conninfo(settings)
+    found = service_conninfo(settings)
     if "hostaddr" in found:
         found["host"] = found["hostaddr"]
     known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}

@@ -12,7 +12,9 @@ import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from folkmoot.postgres.server import VERSION, Server, ServerError
 from folkmoot.settings import kept_secret
@@ -24,15 +26,31 @@ if TYPE_CHECKING:
     from folkmoot.settings import Settings
 
 ROLE = DATABASE = "folkmoot"
+#: Who serves: it reads and writes rows. ROLE owns the tables, migrates them, and is the superuser.
+SERVICE = "folkmoot_service"
+_GRANTS = f"""
+    GRANT USAGE ON SCHEMA public TO {SERVICE};
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {SERVICE};
+    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {SERVICE};
+    REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {SERVICE};
+    ALTER DEFAULT PRIVILEGES FOR ROLE {ROLE} IN SCHEMA public
+        GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {SERVICE};
+    ALTER DEFAULT PRIVILEGES FOR ROLE {ROLE} IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {SERVICE};
+"""
+# Where a revision is half done, the service says so.
+_GRANTS_ON_LOCKSTEP = f"""
+    GRANT USAGE ON SCHEMA lockstep TO {SERVICE};
+    GRANT SELECT ON ALL TABLES IN SCHEMA lockstep TO {SERVICE};
+"""
 
 
-def conninfo(settings: Settings) -> dict[str, str]:
+def conninfo(settings: Settings, role: str = ROLE) -> dict[str, str]:
     """The libpq parameters of the embedded database; its server must be running."""
     server = _server(settings)
     port = server.running_port()
     if port is None:
         raise ServerError(f"no embedded PostgreSQL is running in {settings.data_dir}")
-    return {"host": str(server.socket_folder), "port": str(port), "user": ROLE, "dbname": DATABASE}
+    return {"host": str(server.socket_folder), "port": str(port), "user": role, "dbname": DATABASE}
 
 
 @contextmanager
@@ -61,6 +79,19 @@ def running(settings: Settings) -> Iterator[Server]:
         finally:
             with _turn(folder):
                 _leave(server, users.fileno())
+
+
+def let_serve(settings: Settings) -> None:
+    """Make the role that serves, and let it read and write the rows of a migrated database.
+
+    Nothing happens where it may already.
+    """
+    with _turn(settings.data_dir), psycopg.connect(make_conninfo(**conninfo(settings))) as connection:
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [SERVICE]).fetchone() is None:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(SERVICE)))
+        connection.execute(_GRANTS.encode())
+        if connection.execute("SELECT to_regnamespace('lockstep')").fetchone() != (None,):
+            connection.execute(_GRANTS_ON_LOCKSTEP.encode())
 
 
 def revive(server: Server, settings: Settings) -> bool:
