@@ -1,8 +1,10 @@
 """
-Kills a migration at a chosen statement and goes on: the proof that Lockstep can be stopped anywhere.
+Kills a migration at a chosen statement, or lets the statement fail, and goes on: the proof that Lockstep can
+be stopped anywhere.
 
 A point is one statement or commit of the migrator's connection. The migrator runs in a forked process that
-counts its statements and, when it comes to the chosen one, kills itself (SIGKILL) or the server (immediate).
+counts its statements and, when it comes to the chosen one, kills itself (SIGKILL) or the server (immediate),
+or raises an error in the statement's place, which the migrator has to deal with.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
@@ -58,6 +61,13 @@ def in_child(work: Callable[[], None], strike: Callable[[], None], at: int | Non
         told = pipe.read()
     _, status = os.waitpid(child, 0)
     return int(told or 0), status != 0
+
+
+class StruckError(sa.exc.DBAPIError):
+    """A statement that fails, with an error that the driver might have raised."""
+
+    def __init__(self) -> None:
+        super().__init__("struck", None, psycopg.errors.DataError("struck"))
 
 
 class Proof:
@@ -111,6 +121,8 @@ class Proof:
         database = self._prepared(direction)
 
         def strike() -> None:
+            if victim == "statement":
+                raise StruckError
             if victim == "migrator":
                 os.kill(os.getpid(), signal.SIGKILL)
             self.cluster.crash()

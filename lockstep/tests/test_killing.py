@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,30 +33,39 @@ def _proof(mortal: tuple[Cluster, str], case: Case, tmp_path: Path) -> Proof:
     return Proof(cluster, case, tmp_path / "project", template)
 
 
+def _chance(case: Case) -> random.Random:
+    """Another one each day; LOCKSTEP_SEED=… is that of another day again."""
+    seed = os.environ.get("LOCKSTEP_SEED") or time.strftime("%Y-%m-%d", time.gmtime())
+    print(f"LOCKSTEP_SEED={seed}")
+    return random.Random(f"{seed} {case.name}")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_killed_migration_goes_on_or_is_taken_back(
     case: Case, mortal: tuple[Cluster, str], tmp_path: Path
 ) -> None:
-    """A sample: one point of each case, another way each; all of them are `make prove`."""
-    chance = random.Random(case.name)
+    """A sample: one point of each case, another one each day; all of them are `make prove`."""
+    chance = _chance(case)
     direction, then = chance.choice(WAYS)
+    victim = chance.choice(["migrator", "statement"])
     proof = _proof(mortal, case, tmp_path)
     at = chance.randint(1, proof.points(direction))
-    assert proof.kill(direction, "migrator", at, then) is None, f"{direction}, killed at {at}, then {then}"
+    wrong = proof.kill(direction, victim, at, then)
+    assert wrong is None, f"{direction}, {victim} struck at {at}, then {then}"
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[24]], ids=lambda case: case.name)
 def test_a_migration_survives_the_death_of_the_server(
     case: Case, mortal: tuple[Cluster, str], tmp_path: Path
 ) -> None:
-    chance = random.Random(case.name)
+    chance = _chance(case)
     proof = _proof(mortal, case, tmp_path)
     at = chance.randint(1, proof.points("upgrade"))
     assert proof.kill("upgrade", "server", at, "upgrade") is None, f"killed at {at}"
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("victim", ["migrator", "server"])
+@pytest.mark.parametrize("victim", ["migrator", "server", "statement"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_point_of_every_operation(
     case: Case,
