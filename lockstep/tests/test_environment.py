@@ -71,7 +71,7 @@ def test_an_operation_is_a_line_in_the_log_and_its_steps_are_details(
     caplog.clear()
     caplog.set_level(logging.INFO, "alembic.runtime.migration")
     caplog.set_level(logging.DEBUG, "alembic.lockstep")
-    project.upgrade()
+    project.upgrade(short_way=False)
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert said[said.index("Running upgrade r2 -> r3") + 1 :] == ["things: alter column a"]
     assert "Generating static SQL" not in said
@@ -116,7 +116,7 @@ def test_on_the_callers_idle_connection_it_runs_online(
     caplog.set_level(logging.INFO)
     engine = sa.create_engine(project.url, poolclass=sa.pool.NullPool)
     with engine.connect() as connection:
-        project.upgrade(connection=connection)
+        project.upgrade(connection=connection, short_way=False)
         assert not connection.in_transaction()
         assert connection.execute(sa.text("SELECT count(*) FROM things")).scalar() == 100
     assert "concurrently" in caplog.text
@@ -212,7 +212,7 @@ def test_two_version_tables_in_one_database_have_a_ledger_each(
     second.revision(f"{CREATE}\n{FILL}", "op.drop_table('things')")
     second.revision(INDEX, "op.drop_index('things_a', 'things')")
     with pytest.raises(NameError):
-        first.upgrade()
+        first.upgrade(short_way=False)
     second.upgrade()
     second.downgrade("base")
     second.upgrade()

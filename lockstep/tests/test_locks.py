@@ -277,7 +277,7 @@ def test_a_statement_that_holds_its_lock_for_too_long_is_broken_off_and_leaves_n
         "op.execute('DO $$ BEGIN ALTER TABLE posts ADD COLUMN x text; PERFORM pg_sleep(60); END $$')"
     )
     with pytest.raises(LockstepError, match=r"held a lock for more than 0.1 s and was broken off.*plain\(\)"):
-        project.upgrade(pace=Pace(max_hold=0.1))
+        project.upgrade(pace=Pace(max_hold=0.1), short_way=False)
     with cluster18.connect(database) as service:
         columns = service.execute("SELECT * FROM posts LIMIT 0").description or []
         assert [column.name for column in columns] == ["id", "title"]

@@ -43,7 +43,7 @@ op.drop_column('posts', 'person')
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
     with cluster.connect(database) as connection:
         connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
     project.revision("op.create_table('before', sa.Column('id', sa.Integer(), primary_key=True))")
     project.upgrade()
     project.revision(UP, DOWN)
@@ -69,22 +69,12 @@ def test_after_the_rows_are_put_right_the_revision_goes_on(
     fails(project)
     with cluster.connect(database) as connection:
         connection.execute("UPDATE posts SET person = NULL WHERE person > 300")
-    with pytest.raises(CannotContinueError, match="was changed"):
-        _with_another_file(project)
+    path = project.folder / "versions" / "r2.py"
+    path.write_text(path.read_text() + "\n# edited\n")
     project.upgrade()
     with cluster.connect(database) as connection:
         assert connection.execute("SELECT to_regclass('after') IS NOT NULL").fetchone() == (True,)
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("r2",)
-
-
-def _with_another_file(project: Project) -> None:
-    path = project.folder / "versions" / "r2.py"
-    before = path.read_text()
-    path.write_text(before + "\n# edited\n")
-    try:
-        project.upgrade()
-    finally:
-        path.write_text(before)
 
 
 @pytest.mark.parametrize("target", ["r1", "-1"])
@@ -168,7 +158,7 @@ def test_writes_of_the_revisions_own_code_are_not_run_twice(
 ) -> None:
     with cluster.connect(database) as connection:
         connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
     project.revision(
         "bind = op.get_bind()\n"
         "new = bind.execute(sa.text(\"INSERT INTO kept (label) VALUES ('once') RETURNING id\")).scalar()\n"
@@ -194,7 +184,7 @@ def test_a_revision_reads_rows_bit_by_bit_and_goes_on_after_a_stop(
     with cluster.connect(database) as connection:
         connection.execute(SCHEMA + ROWS)
         connection.execute("ALTER TABLE kept ADD COLUMN length int")
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
     project.revision(
         "bind = op.get_bind()\n"
         "unread = sa.text('SELECT id, label FROM kept WHERE length IS NULL')\n"

@@ -63,7 +63,7 @@ def test_it_is_refused_and_nothing_stays(
     with pytest.raises(LockstepError, match=says):
         project.upgrade()
     with cluster18.connect(database) as connection:
-        connection.execute("DROP SCHEMA lockstep CASCADE; DROP TABLE alembic_version")
+        connection.execute("DROP SCHEMA lockstep CASCADE; DROP TABLE IF EXISTS alembic_version")
     assert cluster18.dump_schema(database) == before
 
 
@@ -75,7 +75,7 @@ def test_a_duplicate_is_told_and_leaves_no_index_behind(
         project.upgrade()
     with cluster18.connect(database) as connection:
         assert connection.execute("SELECT to_regclass('people_name')").fetchone() == (None,)
-        connection.execute("DROP SCHEMA lockstep CASCADE; DROP TABLE alembic_version")
+        connection.execute("DROP SCHEMA lockstep CASCADE; DROP TABLE IF EXISTS alembic_version")
 
 
 def test_an_invalid_leftover_is_removed_and_built_anew(
@@ -96,7 +96,7 @@ def test_an_invalid_leftover_is_removed_and_built_anew(
         assert found == (True, "CREATE UNIQUE INDEX people_age ON public.people USING btree (age)")
     project.downgrade("base")
     with cluster18.connect(database) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS lockstep CASCADE; DROP TABLE alembic_version")
+        connection.execute("DROP SCHEMA IF EXISTS lockstep CASCADE; DROP TABLE IF EXISTS alembic_version")
 
 
 def test_a_batch_that_is_told_to_recreate_the_table_runs_as_plain_alembic(

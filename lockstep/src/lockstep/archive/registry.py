@@ -97,7 +97,7 @@ def of_version_table(connection: Connection, version_table: str) -> list[Kept]:
 
 def of_revision(migrator: Migrator) -> list[Kept]:
     """What downgrades of the revision at hand kept and it may give back now: the newest first."""
-    if migrator.direction != "upgrade":
+    if migrator.direction != "upgrade" or not migrator.keeps_anything():
         return []
     wanted = (version_table_of(migrator), migrator.revision, "kept")
     found = [k for k in listed(migrator.connection) if (k.version_table, k.revision, k.state) == wanted]

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
-from lockstep.commands import tune
+from lockstep.commands import abandon, tune
 from lockstep.commands.init import adopt
 from lockstep.commands.project import ConfigFiles, Section, on_each_database, one_line_errors
 from lockstep.commands.status import Status, lines, purge, sizes, status
@@ -175,10 +175,11 @@ def resolve(
                 if done:
                     ledger.write(connection, underway, entry, 1)
                 else:
-                    ledger.forget(connection, entry.key)
+                    ledger.forget(connection, underway.revision, entry.key)
                 typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")
 
     on_each_database(config, name, settle)
 
 
+abandon.register(main)
 tune.register(main)

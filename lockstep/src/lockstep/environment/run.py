@@ -99,13 +99,10 @@ def _run(
     if url is None and connection is None:
         raise LockstepError("lockstep.run() takes url=… or connection=…, or sqlalchemy.url in the ini file")
     _hide_own_schema(configure)
-    version_table = (
-        f"{configure.get('version_table_schema') or ''}.{configure.get('version_table', 'alembic_version')}"
-    )
-    pace = replace(pace, version_table=version_table)
-    migrator = Migrator(pace, Ledger(version_table), short_way=short_way)
+    schema, table = configure.get("version_table_schema"), configure.get("version_table", "alembic_version")
+    ledger = Ledger(f"{schema or ''}.{table}")
     if context.is_offline_mode():
-        _run_offline(url, migrator, configure, arguments)
+        _run_offline(url, Migrator(pace, ledger, short_way=short_way), configure, arguments)
         return
     with connected_to(url, connection) as connected:
         if connected.in_transaction():
@@ -116,7 +113,10 @@ def _run(
             with context.begin_transaction():
                 context.run_migrations(**arguments)
             return
-        _run_online(connected, migrator, configure, arguments)
+        with connected.begin():
+            ledger.locate(connected, table, schema)
+        pace = replace(pace, version_table=ledger.version_table)
+        _run_online(connected, Migrator(pace, ledger, short_way=short_way), configure, arguments)
 
 
 def _configure_logging(config: Config) -> None:
@@ -172,11 +172,12 @@ def _run_online(
             context.run_migrations(**arguments)
         return
     version_table, schema = context.get_context().version_table, context.get_context().version_table_schema
-    with only_migrator(connected, version_table, schema), migrator.listener.on(connected):
+    with only_migrator(connected, version_table, schema), migrator.at_work(connected):
         with connected.begin():
             if denied := privileges.refusal(connected):
                 raise LockstepError(denied)
             migrator.ledger.create(connected)
+            migrator.ledger.begin(connected)
         tell_status(connected, migrator.ledger.version_table)
         with context.begin_transaction():
             context.run_migrations(**arguments)
@@ -234,7 +235,7 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
         migrator.finish,
     )
     context.configure(**{**configure, "fn": steps, operations.OPTION: migrator})
-    migrator.context = context.get_context()
+    migrator.configured(context.get_context())
 
 
 #: Where the options of a migration context keep what the command came to do, which "fn" is replaced by.

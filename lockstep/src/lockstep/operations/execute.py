@@ -17,7 +17,7 @@ from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import qualified
 from lockstep.postgres.functions import changes_nothing, only_touches_rows
 from lockstep.postgres.heavy import heavy_work
-from lockstep.postgres.statements import Classified, classify
+from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.steps.step import AsWritten
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
 
     Everything else has the short lock timeout, and is broken off where it holds a lock too long. What would
     read or rewrite a table under a lock that is not small is refused before it runs.
+
+    What only sets something for the session is run as the revision's own statement, and each time: a process
+    that goes on has another session.
     """
     if call.planning.offline:
         return call.perform(lambda: AsWritten(undo=None))
@@ -52,9 +55,16 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
             "%s: its SQL cannot be parsed (%s); it runs under the short lock timeout",
             call.name, classified.error,
         )  # fmt: skip
+    if classified.kinds == {StatementKind.SESSION}:
+        return call.as_written()
+    settings = [
+        statement.text
+        for statement in classified.statements
+        if statement.kind is StatementKind.SESSION and not statement.creates
+    ]
     with call.migrator.listener.hearing(hears=False):
         patient = only_touches_rows(call.planning.connection, classified)
-    return call.perform(lambda: _plan(call, classified), patient=patient)
+    return call.perform(lambda: _plan(call, classified), patient=patient, settings=settings)
 
 
 def _sql(call: Call[ops.ExecuteSQLOp]) -> str:

@@ -6,6 +6,8 @@ context that Lockstep did not configure they call what was registered before the
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -58,10 +60,13 @@ class Call(Generic[Op]):
         """What plain Alembic would send, for this operation or another of its kind."""
         return sql_of(self.planning.context, self.implementation, operation or self.operation)
 
-    def perform(self, plan: Callable[[], Plan], *, patient: bool = False) -> Any:
+    def perform(
+        self, plan: Callable[[], Plan], *, patient: bool = False, settings: Sequence[str] = ()
+    ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
-        ``patient``: its locks make nobody wait, so it may wait for them.
+        ``patient``: its locks make nobody wait, so it may wait for them. ``settings`` are what it sets for
+        the session: set again where the rest of it was done by a process that is gone.
         """
         planned: Plan = AsWritten(undo=None)
 
@@ -70,15 +75,16 @@ class Call(Generic[Op]):
             planned = plan()
             return None if isinstance(planned, AsWritten) else planned
 
-        table_name = getattr(self.operation, "table_name", None)
         return self.migrator.perform(
             self.name,
             steps,
             self.as_written,
-            table=None if table_name is None else (table_name, getattr(self.operation, "schema", None)),
+            table=_table_of(self.operation),
             locks=lambda: planned.locks if isinstance(planned, AsWritten) else (),
             patient=patient,
             undo=lambda: planned.undo if isinstance(planned, AsWritten) else _undo_of(planned),
+            fingerprint=self.fingerprint,
+            settings=settings,
         )
 
     def exists(self, name: str, schema: str | None, column: str | None = None) -> bool:
@@ -91,6 +97,15 @@ class Call(Generic[Op]):
                 connection, "SELECT to_regclass(%(name)s)::oid", name=catalog.qualified(name, schema)
             )
             return bool(found) and (column is None or column in catalog.columns(connection, int(found)))
+
+    def fingerprint(self) -> str | None:
+        """A hash of what plain Alembic would send; None where that cannot be told without sending it."""
+        try:
+            # Rendering binds the columns to a table, and what they bring along is not copied to the next one.
+            sql = self.plain_sql(copy.deepcopy(self.operation))
+        except Exception:  # noqa: BLE001  # whatever a type or a plugin raises that cannot be written as SQL
+            return None
+        return hashlib.sha256("\n".join(sql).encode()).hexdigest()
 
     def table_in_use(self, name: str, schema: str | None) -> Table | None:
         """The table, where it takes the online way; None where the operation runs as it is written."""
@@ -122,6 +137,14 @@ def _undo_of(steps: Sequence[Step]) -> tuple[str, ...] | None:
             return None
         statements += [statement.replace(" CONCURRENTLY", "", 1) for statement in step.undo]
     return tuple(statements)
+
+
+def _table_of(operation: Any) -> tuple[str, str | None] | None:
+    """The name and schema of the table that an operation changes, where it names one."""
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        return operation.source_table, operation.kw.get("source_schema")
+    name = getattr(operation, "table_name", None)
+    return None if name is None else (name, getattr(operation, "schema", None))
 
 
 def migrator_of(operations: Operations) -> Migrator | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Table:
     is_partition: bool
     inherits: bool
     """Has parents or children, by partitioning or by plain inheritance."""
+    size: int | None = field(default=None, compare=False)
+    """Bytes of its heap when it was looked at; None where nobody asked."""
 
     @property
     def sql(self) -> str:
@@ -71,7 +73,8 @@ def find_table(connection: Connection, name: str, schema: str | None) -> Table |
         connection,
         """
         SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
-               EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid)
+               EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) AS inherits,
+               CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) END AS size
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = to_regclass(%(name)s)
         """,
@@ -79,8 +82,10 @@ def find_table(connection: Connection, name: str, schema: str | None) -> Table |
     )
     if not found:
         return None
-    oid, nspname, relname, kind, is_partition, inherits = found[0]
-    return Table(oid, nspname, relname, _text(kind), is_partition, inherits)
+    row = found[0]
+    return Table(
+        row.oid, row.nspname, row.relname, _text(row.relkind), row.relispartition, row.inherits, row.size
+    )
 
 
 def _text(value: str | bytes) -> str:

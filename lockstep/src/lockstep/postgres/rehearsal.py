@@ -5,7 +5,7 @@ catalog is read, and everything is rolled back.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Copy:
-    """An empty temporary copy of a table, of the same name, in a transaction that will be rolled back."""
+    """An empty temporary copy of a table, of the same name, in what will be rolled back."""
 
     def __init__(self, connection: Connection, table: Table) -> None:
         self.connection = connection
@@ -55,9 +55,17 @@ def rehearsal(connection: Connection, table: Table) -> Iterator[Copy]:
 
     Takes ACCESS SHARE on the table for a moment. Needs the TEMPORARY privilege on the database.
     """
-    execute(connection, "BEGIN")
+    driver: Any = connection.connection.dbapi_connection
+    begin, end = (
+        (("BEGIN",), ("ROLLBACK",))
+        if driver.autocommit
+        else (("SAVEPOINT rehearsal",), ("ROLLBACK TO SAVEPOINT rehearsal", "RELEASE SAVEPOINT rehearsal"))
+    )
+    for statement in begin:
+        execute(connection, statement)
     try:
         set_lock_timeout(connection, 5)
         yield Copy(connection, table)
     finally:
-        execute(connection, "ROLLBACK")
+        for statement in end:
+            execute(connection, statement)

@@ -22,11 +22,46 @@ if TYPE_CHECKING:
 MOST_ROWS = 10_000
 
 
+class Sent:
+    """A statement of the revision's own that was run; its result is read when it has to be written down."""
+
+    def __init__(self, statement: str, cursor: Any, *, reads: bool, undo: tuple[str, ...] | None) -> None:
+        self.statement = statement
+        self.reads = reads
+        self.undo = undo
+        """What takes it back; empty where it left nothing, None where nothing is known to."""
+        self._rowcount = cursor.rowcount
+        # What a cursor of the server's (yield_per) gives is fetched later, bit by bit.
+        whole = cursor.description and not getattr(cursor, "name", None)
+        self._result = getattr(cursor, "pgresult", None) if whole else None
+        self._returns = bool(cursor.description)
+
+    def to_json(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            "statement": self.statement,
+            "rowcount": self._rowcount,
+            "reads": self.reads,
+        }
+        result = self._result
+        if result is None or result.ntuples > MOST_ROWS:
+            return entry
+        if any(result.fformat(number) for number in range(result.nfields)):
+            return entry  # binary: not to be written as text
+        entry["columns"] = [
+            [result.fname(number).decode(), result.ftype(number)] for number in range(result.nfields)
+        ]
+        entry["rows"] = [
+            [_text(result.get_value(row, number)) for number in range(result.nfields)]
+            for row in range(result.ntuples)
+        ]
+        return entry
+
+
 class Journal:
     """The statements of one revision's own code, in their order."""
 
     def __init__(self) -> None:
-        self.pending: list[dict[str, Any]] = []
+        self.pending: list[Sent] = []
         """Not committed yet."""
         self._replay: list[dict[str, Any]] = []
         self._number = 0
@@ -37,44 +72,40 @@ class Journal:
         self.pending = []
         self._number = 0
 
-    def answer(self, connection: Connection, statement: str) -> str | None:
-        """The statement to send in place of one that was committed before; None: run it."""
+    def answer(self, connection: Connection, statement: str, *, reads: bool) -> str | None:
+        """The statement to send in place of one that was committed before; None: run it.
+
+        What only reads need not be asked the same way again: SQLAlchemy remembers some of the catalog, and a
+        corrected file may look at something else. What was asked last time is answered as it was then.
+        """
         if not self._replay:
             return None
         self._number += 1
-        known = self._replay.pop(0)
-        if known["statement"] != statement:
-            raise CannotContinueError(
-                f"the revision does something else than before: its statement {self._number} was "
-                f"{_short(known['statement'])!r} and is {_short(statement)!r} now. It cannot be continued "
-                "without running statements twice"
-            )
+        writes_before = next((n for n, one in enumerate(self._replay) if not one["reads"]), len(self._replay))
+        if reads:
+            asked = (n for n, one in enumerate(self._replay[:writes_before]) if one["statement"] == statement)
+            found = next(asked, None)
+            if found is None:
+                return None
+            known = self._replay[found]
+            del self._replay[: found + 1]
+        else:
+            del self._replay[:writes_before]
+            if not self._replay:
+                return None
+            known = self._replay.pop(0)
+            if known["statement"] != statement:
+                raise CannotContinueError(
+                    f"the revision does something else than before: its statement {self._number} was "
+                    f"{_short(known['statement'])!r} and is {_short(statement)!r} now. It cannot go on "
+                    "without running statements twice: let it be as it was, or take back what was done with "
+                    "`alembic downgrade`"
+                )
         if "columns" not in known:
             if known["reads"]:
                 return None
             return f"SELECT FROM generate_series(1, {max(int(known['rowcount']), 0)})"
         return _as_query(connection, known["columns"], known["rows"])
-
-    def note(self, statement: str, cursor: Any) -> None:
-        """Write down a statement that was run, with its result where it has one."""
-        entry: dict[str, Any] = {"statement": statement, "rowcount": cursor.rowcount, "reads": False}
-        if cursor.description:
-            result = getattr(cursor, "pgresult", None)
-            entry["reads"] = statement.lstrip()[:6].upper() in {"SELECT", "SHOW"}
-            # What a cursor of the server's (yield_per) gives is fetched later, bit by bit.
-            whole = not getattr(cursor, "name", None)
-            if result is not None and whole and result.ntuples <= MOST_ROWS:
-                entry["columns"] = [
-                    [result.fname(number).decode(), result.ftype(number)] for number in range(result.nfields)
-                ]
-                if any(result.fformat(number) for number in range(result.nfields)):
-                    del entry["columns"]  # binary: not to be written as text
-                else:
-                    entry["rows"] = [
-                        [_text(result.get_value(row, number)) for number in range(result.nfields)]
-                        for row in range(result.ntuples)
-                    ]
-        self.pending.append(entry)
 
 
 def _text(value: bytes | None) -> str | None:

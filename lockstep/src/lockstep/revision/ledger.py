@@ -12,51 +12,15 @@ from typing import TYPE_CHECKING
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.postgres.session import execute, sqlstate
-from lockstep.steps import control
+from lockstep.postgres.session import sqlstate
+from lockstep.revision import ledger_format
+from lockstep.revision.ledger_format import ARCHIVE_SCHEMA, SCHEMA
 from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-SCHEMA = "lockstep"
-ARCHIVE_SCHEMA = "lockstep_archive"
-
-#: What each schema is for; a role that may not create schemas is given both by somebody who may.
-_SCHEMAS = {SCHEMA: "Lockstep: revisions under way", ARCHIVE_SCHEMA: "Lockstep: what downgrades dropped"}
-
-_CREATE = """
-CREATE TABLE IF NOT EXISTS lockstep.revision (
-    version_table text PRIMARY KEY,
-    revision text NOT NULL,
-    direction text NOT NULL CHECK (direction IN ('upgrade', 'downgrade')),
-    source_hash text NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT now(),
-    error text
-);
-CREATE TABLE IF NOT EXISTS lockstep.operation (
-    version_table text NOT NULL REFERENCES lockstep.revision ON DELETE CASCADE,
-    key text NOT NULL,
-    position integer NOT NULL,
-    says text NOT NULL,
-    steps jsonb NOT NULL,
-    done integer NOT NULL,
-    PRIMARY KEY (version_table, key)
-);
-CREATE TABLE IF NOT EXISTS lockstep.archive (
-    id bigserial PRIMARY KEY,
-    version_table text NOT NULL,
-    revision text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('table', 'column')),
-    schema_name text NOT NULL,
-    table_name text NOT NULL,
-    column_name text,
-    place text NOT NULL,
-    details jsonb NOT NULL,
-    state text NOT NULL CHECK (state IN ('keeping', 'kept', 'set aside')),
-    kept_at timestamptz NOT NULL DEFAULT now()
-);
-"""
+__all__ = ["ARCHIVE_SCHEMA", "SCHEMA", "Entry", "Ledger", "Underway"]
 
 
 @dataclass
@@ -68,6 +32,8 @@ class Entry:
     says: str
     steps: tuple[Step, ...]
     done: int
+    fingerprint: str | None = None
+    """A hash of the plain SQL of the operation; None where it is not known."""
 
     @property
     def finished(self) -> bool:
@@ -87,79 +53,119 @@ class Underway:
 
 
 class Ledger:
-    """The ledger of one version table, over a connection in autocommit mode or inside a transaction."""
+    """The ledger of one version table, over a connection in autocommit mode or inside a transaction.
+
+    The version table is known by its qualified name, as the search_path finds it, and by which relation that
+    is: one that was dropped and made anew has a ledger of its own.
+    """
 
     def __init__(self, version_table: str) -> None:
         self.version_table = version_table
+        self._claimed = False
+
+    @property
+    def _here(self) -> dict[str, str]:
+        return {"table": self.version_table}
+
+    def locate(self, connection: Connection, name: str, schema: str | None) -> None:
+        """Find out which table Alembic's version table is, which need not exist yet."""
+        wanted = (f"{catalog.quote(schema)}." if schema else "") + catalog.quote(name)
+        self.version_table = catalog.scalar(
+            connection,
+            """
+            SELECT coalesce(
+                (SELECT nspname || '.' || relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+                 WHERE c.oid = to_regclass(%(wanted)s)),
+                coalesce(%(schema)s::text, current_schema()::text, '') || '.' || %(name)s::text)
+            """,
+            wanted=wanted,
+            schema=schema,
+            name=name,
+        )
 
     def exists(self, connection: Connection) -> bool:
-        return bool(catalog.scalar(connection, "SELECT to_regclass('lockstep.control')"))
+        return bool(
+            catalog.scalar(
+                connection,
+                "SELECT to_regclass('lockstep.version_table') IS NOT NULL "
+                "AND to_regclass('lockstep.control') IS NOT NULL",
+            )
+        )
 
     def create(self, connection: Connection) -> None:
-        """Create Lockstep's schemas and tables where they are missing. Needs CREATE on the database, once."""
+        """Create Lockstep's schemas and tables where they are missing, bring older ones up to date.
+
+        Needs CREATE on the database, once.
+        """
         if self.exists(connection):
             return
-        names = catalog.rows(connection, "SELECT current_user, current_database()")[0]
-        user, database = (catalog.quote(name) for name in names)
+        user, database = (
+            catalog.quote(catalog.scalar(connection, f"SELECT {name}"))
+            for name in ("current_user", "current_database()")
+        )
         try:
-            for schema, comment in _SCHEMAS.items():
-                if not catalog.scalar(connection, "SELECT to_regnamespace(%(name)s)", name=schema):
-                    execute(connection, f"CREATE SCHEMA {schema}")
-                    execute(connection, f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}")
-            execute(connection, _CREATE + control.CREATE)
+            ledger_format.create(connection, self.version_table)
         except Exception as error:
             if sqlstate(error) != "42501":
                 raise
-            schemas = "; ".join(f"CREATE SCHEMA {schema} AUTHORIZATION {user}" for schema in _SCHEMAS)
+            schemas = "; ".join(f"CREATE SCHEMA {one} AUTHORIZATION {user}" for one in ledger_format.SCHEMAS)
             raise LockstepError(
                 f"Lockstep keeps its ledger and what downgrades drop in schemas of its own, which {user} may "
                 f"not create: GRANT CREATE ON DATABASE {database} TO {user}, or {schemas}"
             ) from error
 
-    def read(self, connection: Connection) -> Underway | None:
-        """The revision under way, with its operations in the order in which they ran; None without one."""
+    def read_all(self, connection: Connection) -> list[Underway]:
+        """The revisions under way, the one that was begun first at the front, each with its operations in the
+        order in which they ran.
+        """
         if not self.exists(connection):
-            return None
+            ledger_format.warn_of_older(connection)
+            return []
+        if not ledger_format.is_current(connection, self.version_table):
+            return []
         found = catalog.rows(
             connection,
             "SELECT revision, direction, source_hash, started_at::text, error FROM lockstep.revision "
-            "WHERE version_table = %(name)s",
-            name=self.version_table,
+            "WHERE version_table = %(table)s ORDER BY lockstep.revision.started_at, revision",
+            **self._here,
         )
-        if not found:
-            return None
-        underway = Underway(*found[0])
-        underway.entries = [
-            Entry(key, position, says, tuple(Step.from_json(step) for step in json.loads(steps)), done)
-            for key, position, says, steps, done in catalog.rows(
-                connection,
-                "SELECT key, position, says, steps::text, done FROM lockstep.operation "
-                "WHERE version_table = %(name)s ORDER BY position",
-                name=self.version_table,
-            )
-        ]
-        return underway
+        underway = {
+            row.revision: Underway(row.revision, row.direction, row.source_hash, row.started_at, row.error)
+            for row in found
+        }
+        for row in catalog.rows(
+            connection,
+            "SELECT revision, key, position, says, steps::text, done, fingerprint FROM lockstep.operation "
+            "WHERE version_table = %(table)s ORDER BY position",
+            **self._here,
+        ) if underway else ():  # fmt: skip
+            steps = tuple(Step.from_json(step) for step in json.loads(row.steps))
+            entry = Entry(row.key, row.position, row.says, steps, row.done, row.fingerprint)
+            underway[row.revision].entries.append(entry)
+        return list(underway.values())
 
-    def write(
-        self,
-        connection: Connection,
-        underway: Underway,
-        entry: Entry,
-        done: int,
-    ) -> None:
+    def read(self, connection: Connection, revision: str | None = None) -> Underway | None:
+        """The given revision, or else the first one, if it is under way; None otherwise."""
+        found = self.read_all(connection)
+        return next((one for one in found if revision in {None, one.revision}), None)
+
+    def write(self, connection: Connection, underway: Underway, entry: Entry, done: int) -> None:
         """Write down how far an operation has come, in the transaction of the step that was done."""
+        self.claim(connection)
         connection.exec_driver_sql(
             """
             WITH begun AS (
                 INSERT INTO lockstep.revision (version_table, revision, direction, source_hash)
-                VALUES (%(table)s, %(revision)s, %(direction)s, %(hash)s) ON CONFLICT DO NOTHING
+                VALUES (%(table)s, %(revision)s, %(direction)s, %(hash)s)
+                ON CONFLICT (version_table, revision) DO UPDATE SET source_hash = excluded.source_hash
             )
-            INSERT INTO lockstep.operation (version_table, key, position, says, steps, done)
-            VALUES (%(table)s, %(key)s, %(position)s, %(says)s, %(steps)s, %(done)s)
-            ON CONFLICT (version_table, key) DO UPDATE SET done = excluded.done
+            INSERT INTO lockstep.operation
+                (version_table, revision, key, position, says, steps, done, fingerprint)
+            VALUES (%(table)s, %(revision)s, %(key)s, %(position)s, %(says)s, %(steps)s, %(done)s, %(print)s)
+            ON CONFLICT (version_table, revision, key) DO UPDATE SET done = excluded.done
             """,
             {
-                "table": self.version_table,
+                **self._here,
                 "revision": underway.revision,
                 "direction": underway.direction,
                 "hash": underway.source_hash,
@@ -168,25 +174,44 @@ class Ledger:
                 "says": entry.says,
                 "steps": json.dumps([step.to_json() for step in entry.steps]),
                 "done": done,
+                "print": entry.fingerprint,
             },
         )
 
-    def forget(self, connection: Connection, key: str) -> None:
+    def rolled_back(self) -> None:
+        """The transaction that something was written in may have been rolled back."""
+        self._claimed = False
+
+    def begin(self, connection: Connection) -> None:
+        """Set aside what was written about a version table of this name that is gone."""
+        if not ledger_format.is_current(connection, self.version_table):
+            ledger_format.claim(connection, self.version_table)
+
+    def claim(self, connection: Connection) -> None:
+        """Note which table the version table is, in the transaction that writes about it."""
+        if not self._claimed:
+            ledger_format.claim(connection, self.version_table)
+            self._claimed = True
+
+    def forget(self, connection: Connection, revision: str, key: str) -> None:
         """Take an operation out of the ledger, so that it is run again."""
         connection.exec_driver_sql(
-            "DELETE FROM lockstep.operation WHERE version_table = %(table)s AND key = %(key)s",
-            {"table": self.version_table, "key": key},
+            "DELETE FROM lockstep.operation "
+            "WHERE version_table = %(table)s AND revision = %(revision)s AND key = %(key)s",
+            {**self._here, "revision": revision, "key": key},
         )
 
-    def fail(self, connection: Connection, error: str) -> None:
+    def fail(self, connection: Connection, revision: str, error: str) -> None:
         """Keep why the revision stopped, for who looks at it from outside."""
         connection.exec_driver_sql(
-            "UPDATE lockstep.revision SET error = %(error)s WHERE version_table = %(table)s",
-            {"table": self.version_table, "error": error},
+            "UPDATE lockstep.revision SET error = %(error)s "
+            "WHERE version_table = %(table)s AND revision = %(revision)s",
+            {**self._here, "revision": revision, "error": error},
         )
 
-    def finish(self, connection: Connection) -> None:
+    def finish(self, connection: Connection, revision: str) -> None:
         """Forget the revision: it is done. In the transaction that writes the version table."""
         connection.exec_driver_sql(
-            "DELETE FROM lockstep.revision WHERE version_table = %(table)s", {"table": self.version_table}
+            "DELETE FROM lockstep.revision WHERE version_table = %(table)s AND revision = %(revision)s",
+            {**self._here, "revision": revision},
         )

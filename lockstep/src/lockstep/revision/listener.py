@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from lockstep.postgres import catalog
-from lockstep.postgres.statements import classify
-from lockstep.revision.journal import Journal
+from lockstep.errors import CannotContinueError
+from lockstep.postgres.statements import StatementKind, classify
+from lockstep.revision import made
+from lockstep.revision.journal import Journal, Sent
 from lockstep.scopes import is_plain
 from lockstep.steps.step import Step
 
@@ -18,21 +19,46 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+    from lockstep.postgres.statements import Classified
+    from lockstep.revision.record import Record
+    from lockstep.revision.session_state import SessionState
+
+#: Answers a statement that is not to be run.
+_NOTHING = "SELECT FROM generate_series(1, 0)"
+
 
 class Listener:
     """Tells a revision's own statements from Lockstep's, on one connection.
 
-    ``write`` is called in the transaction of what the revision sent, with the step that stands for it.
+    ``check`` is called before every statement, ``before_own`` before one of the revision's own that is run,
+    ``committing`` before a commit, whoever's, ``look`` before a statement of Lockstep's or of an operation.
     """
 
-    def __init__(self, lock_timeout: float, write: Callable[[Step], None]) -> None:
+    def __init__(
+        self,
+        lock_timeout: float,
+        check: Callable[[], None],
+        before_own: Callable[[], None],
+        committing: Callable[[], None],
+        look: Callable[[str], None],
+    ) -> None:
+        self._look = look
         self._lock_timeout = lock_timeout
-        self._write = write
+        self._committing = committing
+        self._check = check
+        self._before_own = before_own
         self._journal = Journal()
+        self._record: Record | None = None
+        self._state: SessionState | None = None
+        self._made_before: frozenset[str] = frozenset()
         self._hears = False
         self._answered = False
+        self.asyncpg = False
+        """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
         """Whether the statement that failed was the revision's own, under a lock_timeout."""
+        self.made: list[str] = []
+        """What takes back the types that the operation at hand has made on the way, the last one first."""
 
     @contextmanager
     def on(self, connection: Connection) -> Iterator[None]:
@@ -41,6 +67,8 @@ class Listener:
             ("before_cursor_execute", self._before, {"retval": True}),
             ("after_cursor_execute", self._after, {}),
             ("commit", self._before_commit, {}),
+            ("savepoint", self._savepoint, {}),
+            ("rollback_savepoint", self._rollback_savepoint, {}),
         ]
         for name, hook, options in hooks:
             sa.event.listen(connection, name, hook, **options)
@@ -50,14 +78,25 @@ class Listener:
             for name, hook, _ in hooks:
                 sa.event.remove(connection, name, hook)
 
-    def start(self, entries_journal: list[dict[str, Any]]) -> None:
+    def start(self, record: Record, state: SessionState) -> None:
         """Begin a run of the revision's code, with what earlier runs of it committed."""
-        self._journal.start(entries_journal)
+        self._record, self._state = record, state
+        self._journal.start(record.journal)
+        self._made_before = frozenset(
+            statement
+            for entry in record.entries
+            for step in entry.steps
+            for statement in step.undo or ()
+            if statement.startswith("DROP TYPE")
+        )
         self.timed_out = False
+        self.made = []
 
     def forget(self) -> None:
         """Drop what was heard and not written: it was rolled back, or goes with the version table."""
         self._journal.pending = []
+        if self._record is not None:
+            self._record.drop_pending()
 
     @contextmanager
     def hearing(self, *, hears: bool) -> Iterator[None]:
@@ -74,25 +113,53 @@ class Listener:
         _cursor: Any,
         statement: str,
         parameters: Any,
-        _context: Any,
+        context: Any,
         many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> tuple[str, Any]:
-        if not self._hears or is_plain() or _about_savepoints(statement):
+        self._check()
+        if not self._hears:
+            self._look(statement)
+            if self._made_before and made.type_undo(connection, statement) in self._made_before:
+                return _NOTHING, parameters
+            return statement, parameters
+        if _about_savepoints(statement):
             return statement, parameters
         with self.hearing(hears=False):
-            answer = self._journal.answer(connection, statement)
-            self._answered = answer is not None
-            if answer is not None:
-                return answer, [()] if many else ()
-            if not in_autocommit(connection):
-                # In a savepoint the revision may take a lock not had for another error, and go on without.
-                patient = classify(statement).only_rows or connection.in_nested_transaction()
-                limit = 0 if patient else round(self._lock_timeout * 1000)
-                # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
-                with closing(connection.connection.cursor()) as another:
-                    another.execute(f"SET LOCAL lock_timeout = {limit}")
-                self.timed_out = True
+            classified = classify(statement)
+            self._answered = False
+            if not _is_setting(classified):
+                answer = self._journal.answer(connection, statement, reads=_reads(classified))
+                self._answered = answer is not None
+                if answer is not None:
+                    self._refuse_lost(classified)
+                    return answer, [()] if many else ()
+            self._limit(connection, classified)
+        if self.asyncpg and not parameters and context is not None and context.compiled is None:
+            return statement.replace("%", "%%"), parameters
         return statement, parameters
+
+    def _limit(self, connection: Connection, classified: Classified) -> None:
+        """Let go of what others need, and wait only so long where waiting makes others wait."""
+        if in_autocommit(connection) or connection.in_nested_transaction():
+            return
+        patient = is_plain() or not classified.kinds & {StatementKind.DDL, StatementKind.UNKNOWN}
+        if not is_plain():
+            self._before_own()
+        limit = 0 if patient else round(self._lock_timeout * 1000)
+        # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
+        with closing(connection.connection.cursor()) as another:
+            another.execute(f"SET LOCAL lock_timeout = {limit}")
+        self.timed_out = True
+
+    def _refuse_lost(self, classified: Classified) -> None:
+        """Raise for a temporary table that was made in a session that is gone."""
+        lost = [one.name for one in classified.creates if one.temporary]
+        if lost and self._record is not None and self._record.in_another_session:
+            raise CannotContinueError(
+                f"the revision works with a temporary table ({', '.join(lost)}), and the session that had it "
+                "is gone: it cannot go on from where it stopped. Take back what was done with `alembic "
+                "downgrade`, then upgrade again"
+            )
 
     def _after(
         self,
@@ -103,29 +170,73 @@ class Listener:
         _context: Any,
         _many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> None:
-        if not self._hears or is_plain() or _about_savepoints(statement):
+        if not self._hears:
+            if undo := made.type_undo(connection, statement):
+                self.made.insert(0, undo)
+            return
+        if _about_savepoints(statement):
             return
         self.timed_out = False
         if self._answered:
             return
-        self._journal.note(statement, cursor)
+        with self.hearing(hears=False):
+            classified = classify(statement)
+            if self._state is not None:
+                self._state.note(classified)
+            if _is_setting(classified):
+                return
+            undo_all = made.undo_of(connection, classified)
+        self._journal.pending.append(Sent(statement, cursor, reads=_reads(classified), undo=undo_all))
         if in_autocommit(connection):
-            self._before_commit(connection)
+            self.write(connection)
+
+    def cut(self) -> None:
+        """What was heard so far is one entry: something else follows it."""
+        sent, self._journal.pending = self._journal.pending, []
+        if not sent or self._record is None:
+            return
+        undo: tuple[str, ...] | None = ()
+        for one in reversed(sent):
+            undo = None if undo is None or one.undo is None else (*undo, *one.undo)
+        journal = tuple(one.to_json() for one in sent)
+        self._record.note_statements(
+            Step("the revision's own statements", journal=journal, undo=undo), self._record.segments + 1
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Write down what is done, in the transaction that it is about."""
+        with self.hearing(hears=False):
+            self.cut()
+            if self._record is not None:
+                self._record.flush(connection)
 
     def _before_commit(self, connection: Connection) -> None:
-        """Write the journal down in the transaction that it is about."""
-        if not self._journal.pending:
-            return
-        with self.hearing(hears=False):
-            wrote = catalog.scalar(connection, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
-            journal = tuple(self._journal.pending)
-            self.forget()
-            self._write(Step("the revision's own statements", journal=journal, undo=None if wrote else ()))
+        self._committing()
+        if self._hears and self._state is not None:  # the revision's own commit: what it set for the
+            self._state.end_of_transaction()  # transaction ends with it
+        self.write(connection)
+
+    def _savepoint(self, _connection: Connection, name: str | None) -> None:
+        if self._record is not None and self._hears:
+            self._record.savepoint(str(name))
+
+    def _rollback_savepoint(self, _connection: Connection, name: str, _context: None) -> None:
+        if self._record is not None and self._hears:
+            self._record.rollback_to(name)
 
 
 def in_autocommit(connection: Connection) -> bool:
     """Whether the driver's connection is in autocommit mode, as in an autocommit_block."""
     return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def _is_setting(classified: Classified) -> bool:
+    """Whether statements only set what lives as long as the session: they are run each time."""
+    return classified.kinds == {StatementKind.SESSION} and not classified.creates
+
+
+def _reads(classified: Classified) -> bool:
+    return classified.kinds <= {StatementKind.READS}
 
 
 def _about_savepoints(statement: str) -> bool:

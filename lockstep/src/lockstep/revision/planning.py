@@ -30,7 +30,13 @@ class Touched:
     added: set[tuple[str, str]] = field(default_factory=set)
     """Columns, as (table, name)."""
     taken_for_empty: set[int] = field(default_factory=set)
-    """The oids of tables that were found to have next to nothing in them; looked at again under a lock."""
+    """The oids of tables that were found empty; looked at again under a lock."""
+
+    def clear(self) -> None:
+        """The revision's function starts over."""
+        self.created.clear()
+        self.added.clear()
+        self.taken_for_empty.clear()
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Planning:
         """Whether a table is changed as written: nobody waits where there is nothing to read or rewrite."""
         if self.is_created(table.name, table.schema) or self.is_created(table.name, None):
             return True
-        empty = self.short_way and catalog.is_empty(self.connection, table)
+        empty = self.short_way and (table.size == 0 or catalog.is_empty(self.connection, table))
         known = self.touched.taken_for_empty
         (known.add if empty else known.discard)(table.oid)
         return empty

@@ -1,0 +1,73 @@
+"""``lockstep abandon``: give a half-done revision up, when neither way on is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from alembic.util import CommandError
+
+from lockstep.commands.project import ConfigFiles, Section, on_each_database
+from lockstep.postgres.session import transaction
+from lockstep.revision.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.revision.ledger import Underway
+
+
+def what_stays(underway: Underway) -> Iterator[str]:
+    """What the half-done revision has done, and what of it may have been begun, in a line each."""
+    for entry in underway.entries:
+        if not entry.steps or (entry.done == 0 and len(entry.steps) == 1):
+            continue
+        progress = "done" if entry.finished else f"{entry.done} of {len(entry.steps)} steps done"
+        yield f"  {entry.says}: {progress}"
+        for step in entry.steps[entry.done : entry.done + 1]:
+            yield f"    may have been begun: {step.description}"
+
+
+def register(main: typer.Typer) -> None:
+    """Add the command."""
+
+    @main.command()
+    def abandon(
+        revision: Annotated[str, typer.Argument(help="Which one, where several are half done.")] = "",
+        *,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        config: ConfigFiles = None,
+        name: Section = "alembic",
+    ) -> None:
+        """Forget a half-done revision: what it did stays in the database, the version stays the old one.
+
+        The last resort. `alembic upgrade` goes on with it, `alembic downgrade` takes it back.
+        """
+
+        def forget(connection: Connection, version_table: str, heads: tuple[str, ...]) -> None:
+            ledger = Ledger(version_table)
+            half_done = ledger.read_all(connection)
+            connection.commit()
+            chosen = [one for one in half_done if revision in {"", one.revision}]
+            if not chosen:
+                typer.echo("nothing is half done")
+                return
+            if len(chosen) > 1:
+                raise CommandError(f"say which one: {', '.join(one.revision for one in chosen)}")
+            underway = chosen[0]
+            typer.echo(f"The {underway.direction} of revision {underway.revision} is half done. What stays:")
+            for line in what_stays(underway):
+                typer.echo(line)
+            typer.echo(
+                f"The database stays at {', '.join(heads) or 'base'}; what stays of the revision is yours to "
+                "take away or to keep before it is run again."
+            )
+            if not yes:
+                typer.confirm("Forget that it is half done?", abort=True)
+            with transaction(connection.execution_options(isolation_level="AUTOCOMMIT")):
+                ledger.finish(connection, underway.revision)
+            typer.echo("forgotten")
+
+        on_each_database(config, name, forget)

@@ -1,0 +1,105 @@
+"""What takes back the objects that a statement of SQL has just made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lockstep.postgres import catalog
+from lockstep.postgres.catalog import quote
+from lockstep.postgres.statements import StatementKind, classify
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.postgres.statements import Classified
+    from lockstep.postgres.syntax import CreatedObject
+
+_RELATIONS = {"table": "TABLE", "index": "INDEX", "sequence": "SEQUENCE"}
+_TYPES = {"type": "TYPE", "domain": "DOMAIN"}
+
+#: Functions of PostgreSQL's own that change something that stays.
+_CHANGING = ["nextval", "setval", "lo_create", "lo_unlink", "lo_import", "lo_from_bytea", "lo_put"]
+
+
+def undo_of(connection: Connection, classified: Classified) -> tuple[str, ...] | None:
+    """What takes back a text of SQL that was run: empty where it left nothing, None where it cannot be.
+
+    Called right after it, in its transaction.
+    """
+    undo: list[str] = []
+    for statement in classified.statements:
+        if statement.creates and all(_drop_word(one) for one in statement.creates):
+            for created in statement.creates:
+                if created.temporary:
+                    continue
+                drop = _drop(connection, created)
+                if drop is None:
+                    return None
+                undo.insert(0, drop)
+        elif statement.kind not in {
+            StatementKind.READS, StatementKind.SESSION, StatementKind.UPKEEP, StatementKind.LOCK,
+        } or (statement.functions and _may_change(connection, statement.functions)):  # fmt: skip
+            return None
+    return tuple(undo)
+
+
+def leaves_nothing(connection: Connection, classified: Classified) -> bool:
+    """Whether statements that leave nothing by themselves call no function that does."""
+    called = tuple(name for statement in classified.statements for name in statement.functions)
+    return classified.leaves_nothing and not (called and _may_change(connection, called))
+
+
+def type_undo(connection: Connection, statement: str) -> str | None:
+    """What drops the type that a statement creates, by its qualified name; None for any other statement."""
+    if not statement.lstrip()[:11].upper().startswith("CREATE TYPE"):
+        return None
+    created = classify(statement).creates
+    if len(created) != 1:
+        return None
+    schema = created[0].schema or catalog.scalar(connection, "SELECT current_schema()")
+    return f"DROP TYPE IF EXISTS {quote(str(schema))}.{quote(created[0].name)}"
+
+
+def _drop_word(created: CreatedObject) -> str | None:
+    return _RELATIONS.get(created.kind) or _TYPES.get(created.kind)
+
+
+def _drop(connection: Connection, created: CreatedObject) -> str | None:
+    """DROP for an object that this transaction has made; None where it was there before."""
+    written = (f"{quote(created.schema)}." if created.schema else "") + quote(created.name)
+    if not created.name:
+        return None
+    relation = created.kind in _RELATIONS
+    table, name, resolve = (
+        ("pg_class", "relname", "to_regclass") if relation else ("pg_type", "typname", "to_regtype")
+    )
+    found = catalog.rows(
+        connection,
+        f"SELECT n.nspname AS schema, c.{name} AS name FROM {table} c "
+        f"JOIN pg_namespace n ON n.oid = c.{name[:3]}namespace "
+        f"WHERE c.oid = {resolve}(%(name)s) "
+        + ("AND c.xmin = pg_current_xact_id()::xid" if created.if_not_exists else ""),
+        name=written,
+    )
+    if not found:
+        return None
+    word = _drop_word(created)
+    return f"DROP {word} IF EXISTS {quote(found[0].schema)}.{quote(found[0].name)}"
+
+
+def _may_change(connection: Connection, functions: tuple[tuple[str, ...], ...]) -> bool:
+    """Whether one of the functions is a volatile one of somebody's own, or changes something itself."""
+    names = sorted({parts[-1] for parts in functions if parts})
+    return bool(
+        catalog.scalar(
+            connection,
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_proc WHERE proname = ANY (%(names)s)
+                AND (proname = ANY (%(changing)s) OR provolatile = 'v' AND oid >= 16384)
+            )
+            """,
+            names=names,
+            changing=_CHANGING,
+        )
+    )

@@ -1,0 +1,160 @@
+"""What the revision at hand has done: the operations that are committed, and those that are not yet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lockstep.errors import CannotContinueError
+from lockstep.revision.ledger import Entry, Underway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.revision.ledger import Ledger
+    from lockstep.steps.step import Step
+
+
+class Record:
+    """The ledger's entry of one revision, and what is to be written to it when the transaction is committed.
+
+    A revision that is one transaction to its end never writes any of it.
+    """
+
+    def __init__(self, ledger: Ledger, revision: str, direction: str, source_hash: str) -> None:
+        self.ledger = ledger
+        self.revision = revision
+        self.source_hash = source_hash
+        self.committed: Underway | None = None
+        """What an earlier transaction, or process, has written down."""
+        self.in_another_session = False
+        """Whether what is written down was done by a process that is gone."""
+        self._new = Underway(revision, direction, source_hash, "", None)
+        self._pending: list[tuple[Entry, Callable[[], str | None]]] = []
+        self._wrote = False
+        self._seen: set[str] = set()
+        self._occurrences: Counter[str] = Counter()
+        self._position = 0
+        self._segments = 0
+        """How many entries of the revision's own statements are committed."""
+        self._savepoints: list[tuple[str, int]] = []
+
+    def read(self, connection: Connection) -> None:
+        """Read what is committed, where a transaction was rolled back."""
+        self.ledger.rolled_back()
+        self.committed = self.ledger.read(connection, self.revision)
+        self._wrote = False
+
+    def restart(self) -> None:
+        """The revision's function runs again from its start."""
+        self._pending.clear()
+        self._seen.clear()
+        self._occurrences.clear()
+        self._savepoints.clear()
+        self._position = max((entry.position for entry in self.entries), default=0)
+        self._segments = sum(_is_journal(entry) for entry in self.entries)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the ledger has an entry of this revision."""
+        return self._wrote or self.committed is not None
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self.committed.entries if self.committed else []
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        """What the revision's own code sent and an earlier transaction committed."""
+        return [line for entry in self.entries for step in entry.steps for line in step.journal]
+
+    def begin(self, name: str) -> tuple[str, int]:
+        """The key of an operation that comes now, and its position."""
+        self._occurrences[name] += 1
+        self._position += 1
+        key = f"{name} #{self._occurrences[name]}"
+        self._seen.add(key)
+        return key, self._position
+
+    def find(self, key: str, fingerprint: Callable[[], str | None] | None = None) -> Entry | None:
+        """The operation as it was written down before. Raises CannotContinueError where it is another one."""
+        found = next((entry for entry in self.entries if entry.key == key), None)
+        if found and found.fingerprint and fingerprint and self._file_was_changed:
+            now = fingerprint()
+            if now is not None and now != found.fingerprint:
+                raise CannotContinueError(
+                    f"{found.says}: this operation was done before the file of revision {self.revision} was "
+                    "changed, and is another one now. Let it be as it was, or `alembic downgrade` to take "
+                    "back what was done"
+                )
+        return found
+
+    @property
+    def _file_was_changed(self) -> bool:
+        return self.committed is not None and self.committed.source_hash != self.source_hash
+
+    def refuse_left_out(self) -> None:
+        """Raise where a corrected file leaves out an operation that was done before."""
+        left_out = [e.says for e in self.entries if e.key not in self._seen and not _is_journal(e)]
+        if left_out and self._file_was_changed:
+            raise CannotContinueError(
+                f"the file of revision {self.revision} was changed, and what was done before is not in it "
+                f"now: {', '.join(left_out)}. Put it back, or `alembic downgrade` to take back what was done"
+            )
+
+    def note(self, entry: Entry, fingerprint: Callable[[], str | None]) -> None:
+        """An operation is done in the transaction that is open."""
+        self._pending.append((entry, fingerprint))
+
+    def note_statements(self, step: Step, number: int) -> None:
+        """The revision's own statements are done in the transaction that is open."""
+        self._position += 1
+        entry = Entry(f"statements #{number}", self._position, step.description, (step,), 1)
+        self._pending.append((entry, lambda: None))
+
+    @property
+    def segments(self) -> int:
+        """How many entries of the revision's own statements there are."""
+        pending = [entry for entry, _ in self._pending]
+        return self._segments + sum(_is_journal(entry) for entry in pending)
+
+    def write(self, connection: Connection, entry: Entry, done: int) -> None:
+        """Write down how far an operation has come, in the transaction of its step."""
+        self.ledger.write(connection, self._new, entry, done)
+        self._wrote = True
+
+    def flush(self, connection: Connection) -> None:
+        """Write down what is done in the transaction that is about to be committed."""
+        pending, self._pending = self._pending, []
+        for entry, fingerprint in pending:
+            entry.fingerprint = fingerprint()
+            self._segments += _is_journal(entry)
+            self.write(connection, entry, entry.done)
+
+    def drop_pending(self) -> None:
+        """What was not written was rolled back, or goes with the version table."""
+        self._pending.clear()
+
+    def savepoint(self, name: str) -> None:
+        self._savepoints.append((name, len(self._pending)))
+
+    def rollback_to(self, name: str) -> None:
+        """What was done since the savepoint is undone."""
+        while self._savepoints:
+            found, length = self._savepoints.pop()
+            if found == name:
+                del self._pending[length:]
+                return
+
+    def finish(self, connection: Connection) -> None:
+        """The revision is done: forget it, in the transaction of the version table."""
+        if self.is_written:
+            self.ledger.finish(connection, self.revision)
+        self.committed, self._wrote = None, False
+        self._pending.clear()
+
+
+def _is_journal(entry: Entry) -> bool:
+    return bool(entry.steps and entry.steps[0].journal)

@@ -1,0 +1,144 @@
+"""Running a revision's function, from where an earlier run of it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+
+from lockstep.postgres.session import sqlstate, transaction
+from lockstep.revision import private
+from lockstep.revision.open_transaction import Interrupted, RunInSteps
+from lockstep.revision.recovery import can_undo
+from lockstep.steps.locks import RETRIED, pause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lockstep.revision.open_transaction import OpenTransaction
+    from lockstep.revision.planning import Planning
+    from lockstep.revision.record import Record
+
+log = logging.getLogger("alembic.lockstep")
+
+
+class Running:
+    """One revision's function, run until it is through or fails."""
+
+    def __init__(
+        self,
+        planning: Planning,
+        open_transaction: OpenTransaction,
+        record: Record,
+        at_the_end: list[Callable[[], Any]],
+    ) -> None:
+        self._planning = planning
+        self._transaction = open_transaction
+        self._record = record
+        self._at_the_end = at_the_end
+
+    def run(self, function: Callable[..., None], *, together: bool, **arguments: Any) -> None:
+        """Run the function; again from its start where it has to run in steps, or where a statement of its
+        own does not get its lock. What is committed is not done twice.
+        """
+        started = time.monotonic()
+        attempt = 0
+        while True:
+            self._restart(together=together)
+            try:
+                self._once(function, **arguments)
+            except (RunInSteps, Interrupted) as stop:
+                self._again(f"{stop}: the revision is run in steps")
+                together = False
+            except Exception as error:
+                if together and (reason := self._transaction.interruption) is not None:
+                    self._again(f"{reason}: the revision is run in steps")
+                    together = False
+                    continue
+                if not self._may_try_again(error, started):
+                    self._stopped(error)
+                    raise
+                self._again("the revision's own statement did not get its lock; trying again")
+                together = False
+                pause(attempt)
+                attempt += 1
+            else:
+                return
+
+    def _may_try_again(self, error: Exception, started: float) -> bool:
+        impatient = self._planning.pace.give_up_after
+        return (
+            isinstance(error, DBAPIError)
+            and self._transaction.listener.timed_out
+            and sqlstate(error) in RETRIED
+            and (impatient is None or time.monotonic() - started <= impatient)
+        )
+
+    def _restart(self, *, together: bool) -> None:
+        self._at_the_end.clear()
+        self._planning.touched.clear()
+        self._record.restart()
+        self._transaction.start(together=together)
+        self._transaction.listener.start(self._record, self._transaction.state)
+
+    def _once(self, function: Callable[..., None], **arguments: Any) -> None:
+        with self._transaction.listener.hearing(hears=True):
+            function(**arguments)
+            for give_back in self._at_the_end:
+                give_back()
+        with self._transaction.listener.hearing(hears=False):
+            self._record.refuse_left_out()
+            # What it did last is committed together with the version table: nothing to write down.
+            self._transaction.end()
+
+    def _again(self, reason: str) -> None:
+        log.info("%s", reason)
+        self._transaction.roll_back()
+        with self._transaction.listener.hearing(hears=False):
+            with self._transaction.outside():
+                self._record.read(self._planning.connection)
+            # It may have gone with the transaction that Alembic made it in.
+            private.ensure_version_table(self._planning.context)
+
+    def _stopped(self, error: Exception) -> None:
+        """Keep why a half-done revision stopped, and say what can be done."""
+        self._transaction.roll_back()
+        if not self._record.is_written:
+            return
+        connection = self._planning.connection
+        # InvalidRequestError: the revision's code has ended Alembic's transaction before it raised.
+        with suppress(DBAPIError, InvalidRequestError), self._transaction.outside():
+            self._record.read(connection)
+            if self._record.committed is None:
+                return
+            with transaction(connection):
+                reason = str(getattr(error, "orig", error)).strip()
+                self._record.ledger.fail(connection, self._record.revision, reason)
+        if (underway := self._record.committed) is not None:
+            log.warning("%s", what_can_be_done(underway))
+
+
+def what_can_be_done(underway: Any) -> str:
+    """The ways on from a half-done revision, those that there are."""
+    begun = (
+        f"revision {underway.revision} stopped half way; what it did so far stays, and the service can go "
+        "on. "
+    )
+    if underway.direction == "downgrade":
+        return begun + (
+            "Downgrade again to continue it, or upgrade: that finishes it and goes up again. The last resort "
+            "is `lockstep abandon`"
+        )
+    if can_undo(underway):
+        return begun + (
+            "Upgrade again to continue it once what stopped it is put right (in the data, or in the part of "
+            "its file that did not run yet), or downgrade to take it back"
+        )
+    return begun + (
+        "Upgrade again to continue it once what stopped it is put right (in the data, or in the part of its "
+        "file that did not run yet). It did what cannot be taken back step by step: a downgrade finishes it "
+        "first. The last resort is `lockstep abandon`"
+    )

@@ -1,0 +1,127 @@
+"""What a revision sets for its session or its transaction lives as long as its author may believe.
+
+Plain Alembic's transaction ends with the revision: SET LOCAL and SET CONSTRAINTS hold to its end, a temporary
+table made ON COMMIT DROP is there until then. Lockstep may commit in between.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, sqlstate
+from lockstep.postgres.statements import StatementKind
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.postgres.statements import Classified, Statement
+
+_SET_CONFIG = re.compile(
+    r"set_config\s*\(\s*'([^']+)'.*?,\s*(?:true|'t'|'true'|'on')\s*\)", re.IGNORECASE | re.DOTALL
+)
+
+
+class SessionState:
+    """The settings, deferred constraints and temporary tables of the revision at hand."""
+
+    def __init__(self) -> None:
+        self._local: set[str] = set()
+        """Settings that hold until the author's transaction ends."""
+        self._before: dict[str, str | None] = {}
+        """What such a setting was before Lockstep made it hold over a commit of its own."""
+        self._constraints: list[str] = []
+        self._dropped_on_commit: dict[str, str] = {}
+        self.temporary: list[str] = []
+        """Temporary tables that the revision made."""
+        self.has_role = False
+        """Whether it has set a role, which need not be allowed to write the ledger."""
+
+    def note(self, classified: Classified) -> None:
+        """The revision has sent these statements."""
+        for statement in classified.statements:
+            if statement.kind is not StatementKind.SESSION:
+                continue
+            name, fields = statement.node[0], statement.fields
+            if name == "VariableSetStmt":
+                setting = str(fields.get("name", "")).lower()
+                self.has_role |= setting in {"role", "session_authorization"}
+                if statement.until_commit and setting and not setting.startswith("transaction"):
+                    self._local.add(setting)
+            elif name == "ConstraintsSetStmt":
+                self._constraints.append(statement.text)
+            self._note_created(statement)
+            self._local.update(found.lower() for found in _SET_CONFIG.findall(statement.text))
+
+    def _note_created(self, statement: Statement) -> None:
+        for created in statement.creates:
+            if created.temporary:
+                self.temporary.append(created.name)
+                if statement.until_commit:
+                    self._dropped_on_commit[created.name] = statement.text
+
+    def pins(self, connection: Connection) -> str | None:
+        """The temporary table that a commit would drop; None where there is none."""
+        for name in self._dropped_on_commit:
+            if catalog.scalar(connection, "SELECT to_regclass(%(n)s)", n=f"pg_temp.{catalog.quote(name)}"):
+                return name
+        return None
+
+    def before_commit(self, connection: Connection) -> dict[str, str | None]:
+        """What has to hold again after a commit that the revision's author does not know of.
+
+        Raises LockstepError where a deferred constraint is violated in between.
+        """
+        if self._constraints:
+            try:
+                execute(connection, "SET CONSTRAINTS ALL IMMEDIATE")
+            except DBAPIError as error:
+                if not (sqlstate(error) or "").startswith("23"):
+                    raise
+                raise LockstepError(
+                    "the revision has deferred its constraints, and they are violated at a point where "
+                    f"Lockstep has to commit: {str(error.orig).strip().splitlines()[0]}. Put what belongs "
+                    "together into `with lockstep.plain():`, or what takes long into a revision of its own"
+                ) from error
+        return {name: _setting(connection, name) for name in sorted(self._local)}
+
+    def after_commit(self, connection: Connection, held: dict[str, str | None]) -> None:
+        """Let the settings hold on, for the session now; the constraints are deferred again."""
+        for name, value in held.items():
+            now = _setting(connection, name)
+            if now != value:
+                self._before.setdefault(name, now)
+                _set(connection, name, value)
+
+    def defer_again(self, connection: Connection) -> None:
+        """In a new transaction: what the revision has deferred."""
+        for statement in self._constraints:
+            execute(connection, statement)
+
+    def end_of_transaction(self) -> None:
+        """The author ends the transaction: so does what was set for it."""
+        self._local.clear()
+        self._constraints.clear()
+        self._dropped_on_commit.clear()
+
+    def restore(self, connection: Connection) -> None:
+        """Put back what Lockstep let hold on over its own commits."""
+        before, self._before = self._before, {}
+        for name, value in before.items():
+            if name not in self._local:
+                _set(connection, name, value)
+            else:
+                self._before[name] = value
+
+
+def _setting(connection: Connection, name: str) -> str | None:
+    found = catalog.scalar(connection, "SELECT current_setting(%(name)s, true)", name=name)
+    return None if found is None else str(found)
+
+
+def _set(connection: Connection, name: str, value: str | None) -> None:
+    catalog.scalar(connection, "SELECT set_config(%(name)s, %(value)s, false)", name=name, value=value or "")

@@ -1,0 +1,114 @@
+"""Steps in a transaction that they share with the rest of the revision, where they take a moment only."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute
+from lockstep.steps.step import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.engine import Connection
+
+    from lockstep.postgres.catalog import Table
+    from lockstep.steps.step import Step
+
+#: A table with no more than this on disk (TOAST included, indexes not) is small: what scans or rewrites it
+#: takes a few milliseconds. Measured in docs/decisions/one-transaction.md.
+SMALL = 256 * 1024
+
+
+_DROPPED = re.compile(r"DROP INDEX CONCURRENTLY (?:IF EXISTS )?(.+)")
+
+
+def is_small(connection: Connection, name: str) -> bool:
+    """Whether a table, with its partitions, is small; ``name`` is its qualified name or its oid."""
+    size = catalog.scalar(
+        connection,
+        """
+        SELECT sum(pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0))
+        FROM pg_class c WHERE c.oid = to_regclass(nullif(%(name)s, ''))
+           OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(nullif(%(name)s, ''))))
+        """,
+        name=name.removeprefix("ONLY "),
+    )
+    return size is not None and size <= SMALL
+
+
+def are_quick(connection: Connection, steps: Sequence[Step], table: Table | None) -> bool:
+    """Whether nobody would wait long for these steps, run one after the other in one transaction."""
+    small: dict[str, bool] = {}
+    for step in steps:
+        if step.kind is Kind.BRIEF:
+            continue
+        if step.fill or step.copy:
+            concerned = step.fill.table if step.fill else step.copy.table if step.copy else ""
+        else:
+            concerned = table.sql if table is not None else _table_of_index(connection, step.sql)
+        if concerned not in small:
+            small[concerned] = is_small(connection, concerned)
+        if not small[concerned]:
+            return False
+    return True
+
+
+def _table_of_index(connection: Connection, statements: tuple[str, ...]) -> str:
+    """The table of an index that is dropped; "" for any other statement."""
+    found = _DROPPED.fullmatch(statements[0]) if len(statements) == 1 else None
+    if found is None:
+        return ""
+    return str(
+        catalog.scalar(
+            connection,
+            "SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_index i "
+            "JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE i.indexrelid = to_regclass(%(name)s)",
+            name=found[1],
+        )
+        or ""
+    )
+
+
+def may_run_as_written(steps: Sequence[Step]) -> bool:
+    """Whether plain Alembic's statements do what these steps do; not where rows are kept or given back."""
+    if all(step.kind is Kind.BRIEF for step in steps):
+        return False
+    return not any(step.copy or (step.fill and not step.fill.parallel) or _is_kept(step) for step in steps)
+
+
+def remove_leftovers(connection: Connection, steps: Sequence[Step]) -> None:
+    """Remove what an interrupted step of another time has left: an INVALID index, whose name is needed."""
+    for step in steps:
+        for statement in step.leftover:
+            execute(connection, statement.replace(" CONCURRENTLY", "", 1))
+
+
+def _is_kept(step: Step) -> bool:
+    return any("lockstep.archive" in statement for statement in step.sql)
+
+
+def run(connection: Connection, step: Step) -> None:
+    """Run a step in the transaction that is open."""
+    quiet = bool((step.fill and step.fill.without_triggers) or (step.copy and step.copy.without_triggers))
+    if quiet:
+        execute(connection, "SET LOCAL session_replication_role = 'replica'")
+    for statement in step.sql:
+        execute(connection, _inside(step, statement))
+    if step.fill:
+        where = f" WHERE {step.fill.predicate}" if step.fill.predicate else ""
+        execute(connection, f"UPDATE {step.fill.table} SET {step.fill.assignments}{where}")
+    if step.copy:
+        statement = step.copy.statement.replace("{inside}", "true")
+        while execute(connection, statement).rowcount and step.copy.until_still:
+            pass
+    if quiet:
+        execute(connection, "SET LOCAL session_replication_role = 'origin'")
+
+
+def _inside(step: Step, statement: str) -> str:
+    """CONCURRENTLY is for outside of transactions."""
+    return statement.replace(" CONCURRENTLY", "", 1) if step.kind is Kind.OUTSIDE else statement

@@ -1,0 +1,426 @@
+"""The ways on from a revision that is half done: corrected, taken back, given up; and what it is known by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.exc import DBAPIError
+from typer.testing import CliRunner
+
+from failing import SCHEMA
+from lockstep import LockstepError
+from lockstep.commands.main import main
+from lockstep.errors import CannotContinueError
+from project import Project
+from state import catalog_of, rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from testing.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def template(cluster18: Cluster) -> str:
+    name = cluster18.create_database()
+    with cluster18.connect(name) as connection:
+        connection.execute(SCHEMA)
+    return name
+
+
+@pytest.fixture
+def database(cluster18: Cluster, template: str) -> Iterator[str]:
+    name = cluster18.create_database(template)
+    yield name
+    cluster18.drop_database(name)
+
+
+@pytest.fixture
+def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
+    """A project at its first revision, each of whose operations is committed."""
+    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
+    project.revision("op.create_table('first', sa.Column('id', sa.Integer(), primary_key=True))")
+    project.upgrade()
+    return project
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    path = project.folder / "versions" / f"{name}.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def stops(project: Project, body: str, downgrade: str = "pass") -> str:
+    """A revision that stops half way."""
+    name = project.revision(f"{body}\nraise RuntimeError('stopped')", downgrade)
+    with pytest.raises(RuntimeError, match="stopped"):
+        project.upgrade(name)
+    return name
+
+
+ADDS = "op.add_column('books', sa.Column('pages', sa.Integer(), server_default='100'))"
+
+
+def test_a_corrected_file_goes_on_when_it_repeats_what_was_done(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    stops(project, f"{ADDS}\nop.create_index('books_price', 'books', ['price'])")
+    edit(project, "r2", "raise RuntimeError('stopped')", "op.create_index('books_isbn', 'books', ['isbn'])")
+    project.upgrade()
+    assert {"books_price", "books_isbn"} <= indexes(cluster18, database)
+    assert project.current() == "r2 (head)"
+
+
+def indexes(cluster: Cluster, database: str) -> set[str]:
+    with cluster.connect(database) as connection:
+        return {row[0] for row in connection.execute("SELECT indexname FROM pg_indexes")}
+
+
+def test_a_file_that_does_something_else_is_told_which_operation_differs(project: Project) -> None:
+    stops(project, ADDS)
+    edit(project, "r2", "server_default='100'", "server_default='200'")
+    with pytest.raises(CannotContinueError, match="books: add column pages: this operation was done before"):
+        project.upgrade()
+    edit(project, "r2", ADDS.replace("100", "200"), "pass")
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    with pytest.raises(CannotContinueError, match="is not in it now: books: add column pages"):
+        project.upgrade()
+
+
+def test_a_downgrade_takes_back_what_was_done_whatever_the_file_says_now(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    before = catalog_of(cluster18, database), rows_of(cluster18, database)
+    stops(project, f"{ADDS}\nop.create_table('new', sa.Column('id', sa.Integer()))")
+    edit(project, "r2", ADDS, "no_such_name()")
+    project.downgrade("r1")
+    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
+
+
+def test_a_stamp_over_a_half_done_revision_is_refused_with_what_to_do(project: Project) -> None:
+    stops(project, ADDS)
+    with pytest.raises(LockstepError, match=r"revision r2 is half done.*lockstep abandon"):
+        command.stamp(project.config(), "r2")
+    assert project.current() == "r1"
+
+
+def test_abandon_says_what_stays_asks_and_forgets(
+    project: Project, cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    stops(project, f"{ADDS}\nop.execute('DROP TABLE loans')")
+    (project.folder / "env.py").write_text(f"import lockstep\nlockstep.run(url={project.url!r})\n")
+    ini = tmp_path / "alembic.ini"
+    ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
+    refused = CliRunner().invoke(main, ["abandon", "-c", str(ini)], input="n\n")
+    assert refused.exit_code == 1
+    assert "books: add column pages: done" in refused.stdout
+    assert "The database stays at r1" in refused.stdout
+    done = CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"])
+    assert done.exit_code == 0, done.output
+    with cluster18.connect(database) as connection:
+        found = connection.execute("SELECT count(*) FROM lockstep.operation").fetchone()
+        assert found == (0,)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("r1",)]
+    nothing = CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"])
+    assert "nothing is half done" in nothing.stdout
+
+
+def test_what_cannot_be_taken_back_is_said_with_the_last_resort(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    stops(project, "op.execute('DROP TABLE loans')")
+    assert "a downgrade finishes it first. The last resort is `lockstep abandon`" in caplog.text
+
+
+def test_one_branchs_half_done_revision_does_not_stop_anothers(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    stops(project, ADDS)
+    project.revision("op.create_table('other', sa.Column('id', sa.Integer()))", down="r1")
+    project.upgrade("r3")
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('other') IS NOT NULL").fetchone() == (True,)
+        assert connection.execute("SELECT revision FROM lockstep.revision").fetchall() == [("r2",)]
+
+
+def test_a_database_whose_public_was_made_anew_starts_anew(
+    project: Project, cluster18: Cluster, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stops(project, "op.create_table('new', sa.Column('id', sa.Integer()))")
+    with cluster18.connect(database) as connection:
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    project.upgrade()
+    assert "was made anew" in caplog.text
+    assert project.current() == "r2 (head)"
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT to_regclass('new') IS NOT NULL").fetchone() == (True,)
+
+
+def test_tenants_by_search_path_have_an_entry_each(cluster18: Cluster, database: str, tmp_path: Path) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("CREATE SCHEMA one; CREATE SCHEMA two")
+    url = sa.make_url(cluster18.url(database, "psycopg"))
+
+    def tenant(name: str) -> str:
+        return url.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string(
+            hide_password=False
+        )
+
+    project = Project(tmp_path / "tenants", "", short_way=False)
+    project.revision(
+        "op.create_table('things', sa.Column('id', sa.Integer()))\n"
+        "if op.get_bind().execute(sa.text('SELECT current_schema()')).scalar() == 'one':\n"
+        "    raise RuntimeError('stopped')"
+    )
+    with pytest.raises(RuntimeError, match="stopped"):
+        project.upgrade(url=tenant("one"))
+    project.upgrade(url=tenant("two"))
+    edit(project, "r1", "    raise RuntimeError('stopped')", "    pass")
+    project.upgrade(url=tenant("one"))
+    with cluster18.connect(database) as connection:
+        found = connection.execute(
+            "SELECT to_regclass('one.things') IS NOT NULL, to_regclass('two.things') IS NOT NULL, "
+            "(SELECT version_num FROM one.alembic_version), (SELECT version_num FROM two.alembic_version)"
+        ).fetchone()
+    assert found == (True, True, "r1", "r1")
+
+
+def test_a_ledger_of_an_older_lockstep_is_brought_up_to_date_and_gone_on_with(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    """The tables as the version before wrote them, with a revision half done."""
+    stops(project, ADDS)
+    with cluster18.connect(database) as connection:
+        connection.execute(
+            """
+            ALTER TABLE lockstep.operation DROP CONSTRAINT operation_version_table_revision_fkey;
+            ALTER TABLE lockstep.operation DROP CONSTRAINT operation_pkey, DROP COLUMN fingerprint;
+            ALTER TABLE lockstep.operation DROP COLUMN revision, ADD PRIMARY KEY (version_table, key);
+            ALTER TABLE lockstep.revision DROP CONSTRAINT revision_pkey, ADD PRIMARY KEY (version_table);
+            ALTER TABLE lockstep.operation ADD CONSTRAINT operation_version_table_fkey
+                FOREIGN KEY (version_table) REFERENCES lockstep.revision ON DELETE CASCADE ON UPDATE CASCADE;
+            UPDATE lockstep.revision SET version_table = '.alembic_version';
+            DROP TABLE lockstep.version_table, lockstep.control;
+            """
+        )
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    project.upgrade()
+    assert project.current() == "r2 (head)"
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM lockstep.operation").fetchone() == (0,)
+
+
+ENUM = "letter = sa.Enum('a', 'b', name='letter')\n"
+
+
+def test_types_tables_and_indexes_made_through_the_bind_are_gone_on_with(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    made = (
+        f"{ENUM}letter.create(op.get_bind(), checkfirst=True)\n"
+        "column, index = sa.Column('id', sa.Integer()), sa.Index('bound_id', 'id')\n"
+        "table = sa.Table('bound', sa.MetaData(), column, index)\n"
+        "table.create(op.get_bind())\n"
+        "op.add_column('books', sa.Column('letter', letter))"
+    )
+    stops(project, made)
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    project.upgrade()
+    assert "bound_id" in indexes(cluster18, database)
+
+
+def test_types_tables_and_indexes_made_through_the_bind_are_taken_back(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    before = catalog_of(cluster18, database), rows_of(cluster18, database)
+    stops(
+        project,
+        f"{ENUM}letter.create(op.get_bind(), checkfirst=True)\n"
+        "column, index = sa.Column('id', sa.Integer()), sa.Index('bound_id', 'id')\n"
+        "table = sa.Table('bound', sa.MetaData(), column, index)\n"
+        "table.create(op.get_bind())\n"
+        "op.execute('SET statement_timeout = 0')\n"
+        "op.add_column('books', sa.Column('letter', letter))",
+    )
+    project.downgrade("r1")
+    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
+
+
+def test_an_enum_that_two_tables_share_survives_a_stop_between_them_and_goes_with_them(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    before = catalog_of(cluster18, database), rows_of(cluster18, database)
+    stops(project, f"{ENUM}op.create_table('one', sa.Column('l', letter))")
+    project.downgrade("r1")
+    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
+    with pytest.raises(RuntimeError, match="stopped"):
+        project.upgrade()
+    edit(project, "r2", "raise RuntimeError('stopped')", "op.create_table('two', sa.Column('l', letter))")
+    project.upgrade()
+    assert project.current() == "r2 (head)"
+
+
+def test_plain_takes_part(project: Project, cluster18: Cluster, database: str) -> None:
+    stops(
+        project,
+        "with lockstep.plain():\n    op.execute('UPDATE books SET price = price * 2')\n"
+        "    op.create_table('new', sa.Column('id', sa.Integer()))\n"
+        f"{ADDS}",
+    )
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    with cluster18.connect(database) as connection:
+        before = connection.execute("SELECT sum(price) FROM books").fetchone()
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT sum(price) FROM books").fetchone() == before
+
+
+def test_reflection_need_not_be_the_same_the_second_time(project: Project) -> None:
+    stops(
+        project,
+        "inspector = sa.inspect(op.get_bind())\ninspector.get_indexes('books')\n"
+        f"op.get_bind().execute(sa.text('UPDATE books SET price = price + 1'))\n{ADDS}",
+    )
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    edit(project, "r2", "inspector.get_indexes('books')", "inspector.get_columns('authors')")
+    project.upgrade()
+
+
+def test_a_commit_of_the_revisions_own_then_a_statement_then_an_operation(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    project.revision(
+        "bind = op.get_bind()\nbind.execute(sa.text('UPDATE books SET price = 1'))\nbind.commit()\n"
+        f"bind.execute(sa.text('UPDATE books SET price = price + 1'))\n{ADDS}",
+    )
+    project.upgrade(short_way=True)
+    assert project.current() == "r2 (head)"
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT DISTINCT price FROM books").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("short_way", [True, False])
+def test_run_migrations_passes_arguments_to_revisions(project: Project, *, short_way: bool) -> None:
+    edit_env = project.folder / "env.py"
+    edit_env.write_text(
+        "import alembic.context, lockstep\n"
+        "run = alembic.context.run_migrations\n"
+        "options = alembic.context.config.attributes\n"
+        "lockstep.run(url=options['url'], **options['run'])\n"
+    )
+    project.revision("pass")
+    project.upgrade(short_way=short_way)
+
+
+def test_session_state_holds_when_another_process_goes_on(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("CREATE SCHEMA other; CREATE TABLE other.books (id integer)")
+    stops(project, f"op.execute('SET search_path TO other')\n{ADDS}")
+    edit(
+        project, "r2", "raise RuntimeError('stopped')",
+        "op.add_column('books', sa.Column('more', sa.Integer())); op.execute('RESET search_path')",
+    )  # fmt: skip
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        found = connection.execute(
+            "SELECT table_schema, column_name FROM information_schema.columns "
+            "WHERE table_name = 'books' AND column_name IN ('pages', 'more') ORDER BY 2"
+        ).fetchall()
+    assert found == [("other", "more"), ("other", "pages")]
+
+
+def test_set_local_holds_over_lockteps_own_commits(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("CREATE SCHEMA other; CREATE TABLE other.books (id integer)")
+    project.revision(
+        f"op.get_bind().execute(sa.text('SET LOCAL search_path TO other'))\n{ADDS}\n"
+        "op.add_column('books', sa.Column('more', sa.Integer()))\n"
+        "assert op.get_bind().execute(sa.text('SHOW search_path')).scalar() == 'other'"
+    )
+    project.upgrade()
+    project.revision("assert op.get_bind().execute(sa.text('SHOW search_path')).scalar() != 'other'")
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'other'"
+        ).fetchone()
+    assert found == (3,)
+
+
+def test_a_temporary_table_of_a_session_that_is_gone_is_refused_with_the_way_back(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    before = catalog_of(cluster18, database), rows_of(cluster18, database)
+    stops(project, f"op.execute('CREATE TEMP TABLE t AS SELECT 1 AS a')\n{ADDS}")
+    with pytest.raises(CannotContinueError, match=r"temporary table \(t\), and the session"):
+        project.upgrade()
+    project.downgrade("r1")
+    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
+
+
+def test_a_table_that_a_commit_would_drop_is_refused_in_a_sentence(project: Project) -> None:
+    project.revision(f"op.execute('CREATE TEMP TABLE t (a int) ON COMMIT DROP')\n{ADDS}")
+    with pytest.raises(LockstepError, match="temporary table t is dropped on commit"):
+        project.upgrade()
+    project.upgrade(short_way=True)
+
+
+def test_deferred_constraints_stay_deferred(project: Project, cluster18: Cluster, database: str) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("ALTER TABLE books ALTER CONSTRAINT books_author_id_fkey DEFERRABLE")
+    project.revision(
+        "bind = op.get_bind()\nbind.execute(sa.text('SET CONSTRAINTS ALL DEFERRED'))\n"
+        f"{ADDS}\n"
+        "bind.execute(sa.text('UPDATE books SET author_id = 999 WHERE id = 1'))\n"
+        "bind.execute(sa.text('UPDATE books SET author_id = 1 WHERE id = 1'))\n"
+        "op.create_table('new', sa.Column('id', sa.Integer()))"
+    )
+    project.upgrade()
+    assert project.current() == "r2 (head)"
+
+
+def test_a_violated_deferred_constraint_is_told_where_lockstep_has_to_commit(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    with cluster18.connect(database) as connection:
+        connection.execute("ALTER TABLE books ALTER CONSTRAINT books_author_id_fkey DEFERRABLE")
+    project.revision(
+        "bind = op.get_bind()\nbind.execute(sa.text('SET CONSTRAINTS ALL DEFERRED'))\n"
+        f"bind.execute(sa.text('UPDATE books SET author_id = 999 WHERE id = 1'))\n{ADDS}"
+    )
+    with pytest.raises(LockstepError, match="violated at a point where Lockstep has to commit"):
+        project.upgrade()
+
+
+def test_a_raw_concurrent_index_is_recognised_from_the_catalog(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    stops(
+        project,
+        "with op.get_context().autocommit_block():\n"
+        "    op.execute('CREATE INDEX CONCURRENTLY books_raw ON books (isbn)')",
+    )
+    with cluster18.connect(database) as connection:
+        connection.execute("UPDATE lockstep.operation SET done = 0 WHERE says LIKE '%books_raw%'")
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    project.upgrade()
+    assert "books_raw" in indexes(cluster18, database)
+
+
+def test_a_violated_constraint_is_not_reported_as_half_done_where_nothing_is(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.revision("op.create_check_constraint('c', 'books', 'price < 3')")
+    with pytest.raises(DBAPIError):
+        project.upgrade(short_way=True)
+    assert "stopped half way" not in caplog.text
