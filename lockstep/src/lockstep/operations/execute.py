@@ -64,7 +64,22 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
     ]
     with call.migrator.listener.hearing(hears=False):
         patient = only_touches_rows(call.planning.connection, classified)
-    return call.perform(lambda: _plan(call, classified), patient=patient, settings=settings)
+    return call.perform(
+        lambda: _plan(call, classified),
+        patient=patient,
+        settings=settings,
+        index=_concurrent_index(classified),
+    )
+
+
+def _concurrent_index(classified: Classified) -> str | None:
+    """The index that a single CREATE INDEX CONCURRENTLY makes, as SQL: the catalog tells of it."""
+    created = classified.creates
+    if len(classified.statements) != 1 or len(created) != 1 or created[0].kind != "index":
+        return None
+    if not classified.statements[0].fields.get("concurrent") or not created[0].name:
+        return None
+    return qualified(created[0].name, created[0].schema)
 
 
 def _sql(call: Call[ops.ExecuteSQLOp]) -> str:

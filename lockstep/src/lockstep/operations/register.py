@@ -61,7 +61,12 @@ class Call(Generic[Op]):
         return sql_of(self.planning.context, self.implementation, operation or self.operation)
 
     def perform(
-        self, plan: Callable[[], Plan], *, patient: bool = False, settings: Sequence[str] = ()
+        self,
+        plan: Callable[[], Plan],
+        *,
+        patient: bool = False,
+        settings: Sequence[str] = (),
+        index: str | None = None,
     ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
@@ -85,6 +90,7 @@ class Call(Generic[Op]):
             undo=lambda: planned.undo if isinstance(planned, AsWritten) else _undo_of(planned),
             fingerprint=self.fingerprint,
             settings=settings,
+            index=index,
         )
 
     def exists(self, name: str, schema: str | None, column: str | None = None) -> bool:

@@ -145,11 +145,12 @@ class Migrator:
         undo: Callable[[], tuple[str, ...] | None] = lambda: None,
         fingerprint: Callable[[], str | None] = lambda: None,
         settings: Sequence[str] = (),
+        index: str | None = None,
     ) -> Any:
         """Run one operation; see ``Work``."""
         work = Work(
             name, as_written, steps_of, undo, locks=locks, table=table, patient=patient,
-            fingerprint=fingerprint, settings=tuple(settings),
+            fingerprint=fingerprint, settings=tuple(settings), index=index,
         )  # fmt: skip
         if self.offline:
             return write_sql(self.planning, work)

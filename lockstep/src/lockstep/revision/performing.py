@@ -43,7 +43,8 @@ class Work:
     locked first and looked at again where it was taken for empty. ``patient``: its locks make nobody wait, so
     it may wait for them. ``undo`` gives what takes the operation back as written, asked before it runs.
     ``fingerprint`` tells it from another operation of the same name. ``settings`` are what it sets for the
-    session, which is set again where it was done before.
+    session, which is set again where it was done before. ``index`` is built outside of transactions, and the
+    catalog tells whether it was.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Work:
     patient: bool = False
     fingerprint: Callable[[], str | None] = lambda: None
     settings: tuple[str, ...] = ()
+    index: str | None = None
 
 
 class Performing:
@@ -78,8 +80,18 @@ class Performing:
                     for statement in work.settings:
                         execute(self._planning.connection, statement)
                 return None
+            if entry and _is_unknown(entry):
+                if not entry.steps[0].present:
+                    raise _unknown(entry)
+                if catalog.scalar(self._planning.connection, entry.steps[0].present):
+                    log.info("%s: done before", work.name)
+                    with transaction(self._planning.connection):
+                        self._record.write(self._planning.connection, entry, 1)
+                    return None
+                for statement in entry.steps[0].leftover:
+                    execute(self._planning.connection, statement)
+                entry = replace(entry, steps=())
             if entry:
-                _refuse_unknown(entry)
                 return self._apart(work, entry)
             new = Entry(key, position, work.name, (), 0)
             if self._planning.in_savepoint():
@@ -159,7 +171,10 @@ class Performing:
     def _without_transaction(self, entry: Entry, work: Work) -> Any:
         """What cannot run inside a transaction, in the revision's own autocommit_block."""
         connection = self._planning.connection
-        begun = replace(entry, steps=(replace(entry.steps[0], kind=Kind.UNKNOWN),))
+        step = replace(entry.steps[0], kind=Kind.UNKNOWN)
+        if work.index is not None:
+            step = replace(step, present=_is_built(work.index), leftover=(_drop_index(work.index),))
+        begun = replace(entry, steps=(step,))
         with transaction(connection):
             self._record.write(connection, begun, 0)
         with unhurried(connection), watch(connection, entry.says, self._planning.pace):
@@ -249,12 +264,26 @@ def write_sql(planning: Planning, work: Work) -> Any:
     return None
 
 
-def _refuse_unknown(entry: Entry) -> None:
-    if entry.done == 0 and entry.steps and entry.steps[0].kind is Kind.UNKNOWN:
-        raise CannotContinueError(
-            f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
-            "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
-        )
+def _is_unknown(entry: Entry) -> bool:
+    return bool(entry.done == 0 and entry.steps and entry.steps[0].kind is Kind.UNKNOWN)
+
+
+def _unknown(entry: Entry) -> CannotContinueError:
+    return CannotContinueError(
+        f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
+        "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
+    )
+
+
+def _is_built(index: str) -> str:
+    return (
+        "SELECT EXISTS (SELECT FROM pg_index "
+        f"WHERE indexrelid = to_regclass({catalog.literal(index)}) AND indisvalid AND indisready)"
+    )
+
+
+def _drop_index(index: str) -> str:
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {index}"
 
 
 class _NoLongerEmptyError(Exception):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute
+from lockstep.steps.batches import copy_within
 from lockstep.steps.step import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -93,20 +95,30 @@ def _is_kept(step: Step) -> bool:
 
 def run(connection: Connection, step: Step) -> None:
     """Run a step in the transaction that is open."""
-    quiet = bool((step.fill and step.fill.without_triggers) or (step.copy and step.copy.without_triggers))
-    if quiet:
-        execute(connection, "SET LOCAL session_replication_role = 'replica'")
-    for statement in step.sql:
-        execute(connection, _inside(step, statement))
-    if step.fill:
-        where = f" WHERE {step.fill.predicate}" if step.fill.predicate else ""
-        execute(connection, f"UPDATE {step.fill.table} SET {step.fill.assignments}{where}")
-    if step.copy:
-        statement = step.copy.statement.replace("{inside}", "true")
-        while execute(connection, statement).rowcount and step.copy.until_still:
-            pass
-    if quiet:
-        execute(connection, "SET LOCAL session_replication_role = 'origin'")
+    values = {}
+    if step.fill or step.copy:
+        values["row_security"] = "off"  # rows that a policy hides would be left out in silence
+    if (step.fill and step.fill.without_triggers) or (step.copy and step.copy.without_triggers):
+        values["session_replication_role"] = "replica"
+    with _settings(connection, values):
+        for statement in step.sql:
+            execute(connection, _inside(step, statement))
+        if step.fill:
+            where = f" WHERE {step.fill.predicate}" if step.fill.predicate else ""
+            execute(connection, f"UPDATE {step.fill.table} SET {step.fill.assignments}{where}")
+        if step.copy:
+            copy_within(connection, step.copy)
+
+
+@contextmanager
+def _settings(connection: Connection, values: dict[str, str]) -> Iterator[None]:
+    """Settings for the statements of the block, as they were before afterwards."""
+    before = {name: catalog.scalar(connection, f"SELECT current_setting('{name}')") for name in values}
+    for name, value in values.items():
+        execute(connection, f"SET LOCAL {name} = '{value}'")
+    yield
+    for name, value in before.items():
+        execute(connection, f"SET LOCAL {name} = '{value}'")
 
 
 def _inside(step: Step, statement: str) -> str:
