@@ -27,6 +27,19 @@ run: .venv/installed  ## Serve at http://127.0.0.1:8000 on a database of its own
 test: .venv/installed  ## Run the tests on real PostgreSQL servers
 	@$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
 
+.venv-floors/installed: lockstep/floors.lock lockstep/pyproject.toml
+	@echo "Building an environment of Lockstep's lowest versions in .venv-floors"
+	@$(PYTHON) -m venv .venv-floors
+	@.venv-floors/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r lockstep/floors.lock
+	@.venv-floors/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable lockstep
+	@touch $@
+
+FLOORS ?= lockstep/tests
+
+.PHONY: floors
+floors: .venv-floors/installed  ## Run Lockstep's tests on the lowest versions it supports; FLOORS=… some files
+	@.venv-floors/bin/python -m pytest -m "not prove" -n 2 --dist loadfile -p no:cacheprovider $(FLOORS)
+
 .PHONY: prove
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
 	@$(BIN)/python -m pytest -m prove -n 2 --dist worksteal
@@ -68,3 +81,6 @@ lock: .venv/installed  ## Pin every dependency anew (needs the network)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
 	  --group dev lockstep/pyproject.toml folkmoot/pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
+	  --resolution lowest-direct --group floors lockstep/pyproject.toml -o lockstep/floors.lock
