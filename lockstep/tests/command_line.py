@@ -11,6 +11,7 @@ import warnings
 from typing import IO, TYPE_CHECKING
 
 from alembic.config import main as alembic
+from flask.cli import main as flask
 
 from lockstep.commands.main import main as lockstep
 
@@ -82,10 +83,13 @@ def _run(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.setLevel(logging.NOTSET if name else logging.WARNING)
+    warnings.simplefilter("default")
     sys.argv = [program, *arguments]
     try:
         if program == "alembic":
             alembic(prog="alembic")
+        elif program == "flask":
+            flask()
         else:
             lockstep()
     except SystemExit as exit_:

@@ -1,0 +1,5 @@
+from program import engine
+
+import lockstep
+
+lockstep.run(connection=engine)

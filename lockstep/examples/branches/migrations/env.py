@@ -1,0 +1,5 @@
+import os
+
+import lockstep
+
+lockstep.run(url=os.environ["DATABASE_URL"])
