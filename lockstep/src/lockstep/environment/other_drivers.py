@@ -156,7 +156,7 @@ def _over_psycopg(engine: Engine, arguments: dict[str, Any], reached: _Reached) 
         raise _refused(engine, f"the engine comes to {reached.database}, psycopg to {mine.database}")
     if (mine.user, mine.role) != (reached.user, reached.role):
         raise _refused(engine, f"the engine is {reached.user}, psycopg is {mine.user}")
-    return like.execution_options(**options)
+    return like.execution_options(**options) if options else like
 
 
 def _refused(engine: Engine, reason: str) -> LockstepError:

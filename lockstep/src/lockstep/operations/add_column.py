@@ -68,7 +68,7 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     if table is None:
         return AsWritten(undo=_undo_as_written(call))
     column = copy_of(operation.column)
-    if operation.inline_primary_key and column.primary_key:
+    if getattr(operation, "inline_primary_key", False) and column.primary_key:  # Alembic 1.18
         return AsWritten(undo=_undo_as_written(call))
     holder = planning.plain_operations().schema_obj.table(table.name, column, schema=table.schema)
     trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))

@@ -52,7 +52,7 @@ def offline(call: Call[Any], table_name: str, schema: str | None) -> Plan:
     preparer = planning.context.dialect.identifier_preparer
     name, table = preparer.format_constraint(constraint), preparer.format_table(constraint.table)
     options["not_valid"] = True
-    add = planning.compile(AddConstraint(constraint, isolate_from_table=True))
+    add = planning.compile(AddConstraint(constraint))
     validate = f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
     return [
         Step(f"{table}: add {name}, not valid yet", sql=(add,), undo=()),

@@ -57,7 +57,7 @@ def online(
             table.sql,
             f"{table}: add check {name}",
             name,
-            planning.compile(AddConstraint(constraint, isolate_from_table=True)),
+            planning.compile(AddConstraint(constraint)),
             offenders=rows_where(table.sql, f"NOT ({expression})"),
         )
     ]
@@ -79,7 +79,7 @@ def _rehearsed_name(
     with rehearsal(connection, table) as copy:
         prepare(copy)
         schema, constraint.table.schema = constraint.table.schema, "pg_temp"
-        copy.run(planning.compile(AddConstraint(constraint, isolate_from_table=True)))
+        copy.run(planning.compile(AddConstraint(constraint)))
         constraint.table.schema = schema
         columns = [row.name for row in catalog.rows(connection, _COLUMNS_OF_NEWEST_CHECK, oid=copy.oid)]
     # PostgreSQL puts the column into the name only where the expression speaks of exactly one.

@@ -69,7 +69,7 @@ def online(planning: Planning, table: Table, constraint: Any) -> list[Step] | No
         table.sql,
         f"{table}: add foreign key {name}",
         name,
-        planning.compile(AddConstraint(constraint, isolate_from_table=True)),
+        planning.compile(AddConstraint(constraint)),
         locks=tuple(locks),
         offenders=_offenders(table, parent, columns, referred),
     )

@@ -85,7 +85,7 @@ def online(
         if is_primary:
             _refuse_second_key(copy, table)
         schema, constraint.table.schema = constraint.table.schema, "pg_temp"
-        copy.run(planning.compile(AddConstraint(constraint, isolate_from_table=True)))
+        copy.run(planning.compile(AddConstraint(constraint)))
         constraint.table.schema = schema
         (made,) = catalog.rows(connection, _NEWEST_CONSTRAINT, oid=copy.oid, kind=kind)
     name = made.name
