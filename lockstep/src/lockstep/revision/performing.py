@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,11 @@ from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
 from lockstep.revision.open_transaction import Interrupted, RunInSteps
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
-from lockstep.steps.run import run_step
+from lockstep.steps.run import explain, run_step
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lockstep.revision.open_transaction import OpenTransaction
     from lockstep.revision.planning import Planning
@@ -132,16 +133,29 @@ class Performing:
         if steps is not None and not together.are_quick(self._planning.connection, steps, self._table(work)):
             return self._apart(work, entry, steps)
         if steps is None or together.may_run_as_written(steps):
-            with self._transaction.operating():
+            with self._naming_rows(steps or ()), self._transaction.operating():
                 together.remove_leftovers(self._planning.connection, steps or ())
                 return self._inside(work, entry)
-        with self._transaction.operating():
+        with self._naming_rows(steps), self._transaction.operating():
             for step in steps:
                 together.run(self._planning.connection, step)
         if steps:
             log.info("%s", work.name)
         self._record.note(replace(entry, steps=tuple(steps), done=len(steps)), work.fingerprint)
         return None
+
+    @contextmanager
+    def _naming_rows(self, steps: Sequence[Step]) -> Iterator[None]:
+        """Where rows break a constraint, say which: asked once the lost transaction is rolled back."""
+        try:
+            yield
+        except DBAPIError as error:
+            if (sqlstate(error) or "").startswith("23"):
+                self._transaction.roll_back()
+                with suppress(DBAPIError), self._transaction.outside():
+                    for step in steps:
+                        explain(self._planning.connection, step, error)
+            raise
 
     def _table(self, work: Work) -> catalog.Table | None:
         return work.table and catalog.find_table(self._planning.connection, *work.table)

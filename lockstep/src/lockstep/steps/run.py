@@ -103,7 +103,7 @@ def _run(
             with transaction(connection):
                 record()
     except DBAPIError as error:
-        _explain(connection, step, error)
+        explain(connection, step, error)
         if step.refusal and (sqlstate(error) or "").startswith("23"):
             raise LockstepError(step.refusal) from error
         raise
@@ -127,7 +127,7 @@ def _outside(connection: Connection, step: Step, *, again: bool) -> None:
         raise LockstepError(f"{step.description}: the catalog does not show it as done")
 
 
-def _explain(connection: Connection, step: Step, error: DBAPIError) -> None:
+def explain(connection: Connection, step: Step, error: DBAPIError) -> None:
     """Say which rows stand in the way, where the step knows how to find them: in the log, and as the error's
     notes.
     """
