@@ -75,14 +75,19 @@ class Bearer:
         self._claims = claims
         self._lives = False
 
-    async def ask(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+    async def ask(
+        self, statement: Statement, *, within: Connection | None = None, **values: Any
+    ) -> list[asyncpg.Record]:
         """Run a statement that looks the session up itself, as SESSION, and return its rows.
 
-        Each row has SESSION's column `noted`; `:person` and `:session` are filled in here. Raises
-        TokenRefused where there is no row because the session has ended.
+        Each row has SESSION's column `noted`; `:person` and `:session` are filled in here. It runs within a
+        transaction where one is given. Raises TokenRefused where there is no row because the session has
+        ended.
         """
         claims = self._claims
-        rows = await statement.rows(self._pool, person=claims.user_id, session=claims.session_id, **values)
+        rows = await statement.rows(
+            within or self._pool, person=claims.user_id, session=claims.session_id, **values
+        )
         if not self._lives and not (rows and rows[0]["noted"]):
             await self.check()
         self._lives = True
@@ -111,9 +116,11 @@ class Anonymous:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def ask(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+    async def ask(
+        self, statement: Statement, *, within: Connection | None = None, **values: Any
+    ) -> list[asyncpg.Record]:
         """Run a statement that has NOBODY where those of a `Bearer` have SESSION."""
-        return await statement.rows(self._pool, person=None, session=None, **values)
+        return await statement.rows(within or self._pool, person=None, session=None, **values)
 
     async def count(self, request: Request, limit: Limit) -> None:
         """Count a request against the client; raises TooManyRequests."""

@@ -2,8 +2,8 @@
 
 Each statement finds candidates, at most `:count` that come after a sort key, and then their posts. It is
 asked by `:person` with `:session` (see `people.caller`). The sort key is `:id`, in lists by rank with
-`:votes` or `:hot` and the `:snapshot` in which paging began. The filters are `:words` and `:owner`; a window
-of a search goes down to `:least`.
+`:votes` or `:hot` and the `:snapshot` in which paging began. The filters are `:owner` and, of a search,
+`:words`; `:tree` is what the index on words is asked for them. A search finds `:ids` first, and then posts.
 """
 
 from __future__ import annotations
@@ -76,7 +76,13 @@ ORDERS = {
 }
 _MINE = "c.owner_id = CAST(:person AS bigint)"
 _OF_OWNER = "c.owner_id = CAST(:owner AS bigint)"
-_MATCHES = "c.document @@ websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
+_QUERY = "websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
+# In a SELECT, the words are parsed once and not for each post.
+_MATCHES = f"c.document @@ (SELECT {_QUERY})"
+#: How many posts of a list a search looks at, one after another, before it asks the index on words.
+WALKED = 1000
+#: How many posts a search takes from the index on words.
+INDEXED = 2000
 # A page is cut with two limits. Behind a limit that is a parameter the planner expects a tenth of the rows,
 # and joins whole tables; so a constant tells it that there are few, and the parameter stops earlier.
 _MOST = 101
@@ -91,43 +97,86 @@ def in_order(sort: Sort, *, known: bool, owner: bool) -> Statement:
 
 
 @cache
-def window(*, known: bool) -> Statement:
-    """Matches among the newest posts, down to `:least`: each looked at, in the order of `new`."""
-    order = ORDERS[Sort.new]
-    conditions = order.after, "c.id >= CAST(:least AS bigint)", _MATCHES
-    return _page(order, _visible(order, *conditions, known=known), known=known)
+def indexable() -> Statement:
+    """What the index on words can look for: a condition that all matches fulfil, and others may.
+
+    It has no negations, and words where there were phrases: the index knows neither where a word stands nor
+    what is missing. Empty where there are no words, and T where nothing is left that could be looked for.
+    """
+    return Statement(f"""
+        SELECT regexp_replace(querytree({_QUERY}), '<(-|[0-9]+)>', '&', 'g') AS tree
+    """)
 
 
 @cache
-def matches(sort: Sort, *, known: bool, owner: bool) -> Statement:
-    """A page of all matches: found by the index on words, and then sorted."""
+def walked(sort: Sort, *, known: bool, owner: bool) -> Statement:
+    """The `ids` of the first `:count` matches among the next WALKED posts of a list, each looked at.
+
+    `ended` says whether the list has no more posts than these, where there are fewer matches.
+    """
     order = ORDERS[sort]
+    conditions = (order.after, _OF_OWNER) if owner else (order.after,)
+
+    def listed(most: int) -> str:
+        found = _visible(order, *conditions, known=known, most=most)
+        return f"SELECT * FROM ({found}) AS v ORDER BY {order.by()} LIMIT {most}"
+
+    # OFFSET 0 has each post looked up: for so many the planner may read the whole table.
+    return Statement(f"""
+        SELECT s.noted, w.ids,
+               CASE WHEN cardinality(w.ids) < :count
+                    THEN NOT EXISTS (SELECT FROM ({listed(WALKED + 1)}) AS l OFFSET {WALKED}) END AS ended
+          FROM ({SESSION if known else NOBODY}) AS s
+         CROSS JOIN (SELECT coalesce(array_agg(f.id), '{{}}') AS ids FROM (
+               SELECT l.id FROM ({listed(WALKED)}) AS l
+                CROSS JOIN LATERAL (SELECT p.document FROM posts AS p WHERE p.id = l.id OFFSET 0) AS c
+                WHERE {_MATCHES} ORDER BY {order.by("l.")} LIMIT :count
+               ) AS f) AS w
+    """)
+
+
+@cache
+def indexed(*, known: bool, owner: bool) -> Statement:
+    """The `ids` of all matches, found by the index on words; null where it has more than INDEXED to offer."""
     conditions = [_MATCHES, f"(c.published OR {_MINE})" if known else "c.published"]
     if owner:
         conditions.append(_OF_OWNER)
-    # OFFSET 0 keeps the order and the limit out of it, for which the planner would walk; + 0 the ids' index.
-    if sort is Sort.new:
-        conditions.append("c.id + 0 < CAST(:id AS bigint)")
-    hits = f"SELECT c.id FROM posts AS c WHERE {' AND '.join(conditions)} OFFSET 0"
-    if sort is not Sort.new:
-        hits = f"""
-            SELECT {order.columns} FROM ({hits}) AS h JOIN post_ranks AS c ON c.post_id = h.id
-             WHERE {order.after}
-        """
-    return _page(order, hits, known=known)
+    # Apart, so that the planner sees no limit, for which it would read the table; it still ends there.
+    return Statement(f"""
+          WITH offered AS MATERIALIZED (
+               SELECT p.id, p.document, p.published, p.owner_id FROM posts AS p
+                WHERE p.document @@ CAST(CAST(:tree AS text) AS tsquery))
+        SELECT s.noted, w.ids FROM ({SESSION if known else NOBODY}) AS s CROSS JOIN (
+               SELECT CASE WHEN count(*) <= {INDEXED}
+                           THEN coalesce(array_agg(c.id) FILTER (WHERE {" AND ".join(conditions)}), '{{}}')
+                      END AS ids
+                 FROM (SELECT * FROM offered LIMIT {INDEXED + 1}) AS c
+               ) AS w
+    """)
 
 
-def _visible(order: Order, *conditions: str, known: bool) -> str:
+@cache
+def among(sort: Sort, *, known: bool) -> Statement:
+    """A page of a list that has the posts of `:ids` alone."""
+    order = ORDERS[sort]
+    candidates = f"""
+        SELECT {order.columns} FROM {order.table} AS c
+         WHERE c.{order.post} = ANY (CAST(:ids AS bigint[])) AND {order.after}
+    """
+    return _page(order, candidates, known=known)
+
+
+def _visible(order: Order, *conditions: str, known: bool, most: int = _MOST) -> str:
     """What one may see, from indexes in that order: the published posts, and one's own drafts."""
-    published = _along_index(order, "c.published", *conditions)
-    drafts = _along_index(order, "NOT c.published", _MINE, *conditions)
+    published = _along_index(order, "c.published", *conditions, most=most)
+    drafts = _along_index(order, "NOT c.published", _MINE, *conditions, most=most)
     return f"({published}) UNION ALL ({drafts})" if known else published
 
 
-def _along_index(order: Order, *conditions: str) -> str:
+def _along_index(order: Order, *conditions: str, most: int) -> str:
     return f"""
         SELECT {order.columns} FROM {order.table} AS c WHERE {" AND ".join(conditions)}
-         ORDER BY {order.by()} LIMIT {_MOST}
+         ORDER BY {order.by()} LIMIT {most}
     """
 
 

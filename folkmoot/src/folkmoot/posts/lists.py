@@ -5,15 +5,11 @@ For `top` and `hot` it changes as votes come and go, so the cursor also carries 
 began: a post whose votes fell since then may have been shown further up and is left out of later pages. So no
 page shows a post again, and what stood still (no vote taken back, not edited between draft and published) is
 shown once. A post that rose past the cursor is missed: it is on the first page's side now.
-
-Search. No one plan finds the newest matches fast for every word: walking from the newest post down is fast
-for a common word and reads everything for a rare one; the index on words (GIN) is fast for a rare one and has
-to sort every match of a common one. So the newest posts are walked in windows as long as they yield matches,
-and once they yield few, the index is asked for the rest: its matches are few, then.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -29,8 +25,9 @@ from folkmoot.http.problems import TooManyRequests
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import SEARCHES
 from folkmoot.postgres.pool import Route
-from folkmoot.posts.list_queries import ORDERS, Sort, in_order, matches, window
+from folkmoot.posts.list_queries import ORDERS, Sort, in_order
 from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
+from folkmoot.posts.search import SearchTooBroad, matching
 
 if TYPE_CHECKING:
     import asyncpg
@@ -52,15 +49,11 @@ class PageRow(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 #: Where the first page begins: before everything.
-_FIRST: dict[Sort, dict[str, Any]] = {
+FIRST: dict[Sort, dict[str, Any]] = {
     Sort.new: {"id": MAX_ID, "snapshot": None},
     Sort.top: {"votes": 2**31 - 1, "id": MAX_ID, "snapshot": None},
     Sort.hot: {"hot": float("inf"), "id": MAX_ID, "snapshot": None},
 }
-#: How many of the newest ids one window of a search has.
-_WINDOW = 1000
-#: With fewer matches than this in a window, the index is asked for the rest.
-_FEW = 3
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -78,44 +71,23 @@ class Feed(msgspec.Struct, frozen=True):
 
 async def rows_after(
     pool: Pool, reader: Bearer | Anonymous, feed: Feed, after: dict[str, Any], count: int
-) -> list[asyncpg.Record]:
-    """At most ``count`` posts of a list that come after a sort key."""
-    if feed.words is not None and feed.sort is Sort.new and feed.owner is None:
-        return await _search(pool, reader, feed.words, after["id"], count)
-    query = in_order if feed.words is None else matches
-    statement = query(feed.sort, known=reader.known, owner=feed.owner is not None)
-    return await reader.ask(statement, **after, count=count, words=feed.words, owner=feed.owner)
-
-
-async def _search(
-    pool: Pool, reader: Bearer | Anonymous, words: str, below: int, count: int
-) -> list[asyncpg.Record]:
-    newest = await pool.fetchval("SELECT max(id)::bigint FROM posts") or 0
-    below = min(below, newest + 1)
-    found: list[asyncpg.Record] = []
-    width = _WINDOW
-    while True:
-        least = max(below - width, 0)
-        walked = await reader.ask(
-            window(known=reader.known), id=below, least=least, words=words, count=count - len(found)
-        )
-        found += walked
-        below, width = least, width * 2
-        if len(found) >= count or below == 0:
-            return found
-        if len(walked) < _FEW:
-            rest = matches(Sort.new, known=reader.known, owner=False)
-            return found + await reader.ask(rest, id=below, words=words, count=count - len(found))
+) -> tuple[list[asyncpg.Record], bool]:
+    """At most ``count`` posts of a list that come after a sort key; whether fewer do not mean its end."""
+    filters = {"words": feed.words, "owner": feed.owner}
+    if feed.words is not None:
+        return await matching(pool, reader, feed.sort, filters, after, count)
+    statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None)
+    return await reader.ask(statement, **after, count=count, **filters), False
 
 
 async def page(
     pool: Pool, cursors: Cursors, reader: Bearer | Anonymous, feed: Feed, cursor: str | None, limit: int
 ) -> PageRow:
-    """One page of a list; raises InvalidCursor, and TokenRefused for an ended session."""
-    after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else _FIRST[feed.sort]
-    rows = await rows_after(pool, reader, feed, after, limit + 1)
+    """One page of a list; raises InvalidCursor, SearchTooBroad, and TokenRefused for an ended session."""
+    after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else FIRST[feed.sort]
+    rows, more = await rows_after(pool, reader, feed, after, limit + 1)
     next_cursor = None
-    if len(rows) > limit:
+    if more or len(rows) > limit:
         del rows[limit:]
         last = rows[-1]
         key = {name: last[f"key_{name}"] for name in ORDERS[feed.sort].key}
@@ -124,6 +96,8 @@ async def page(
 
 
 router = APIRouter(tags=["posts"], route_class=Route)
+#: PostgreSQL counts each as a "not" of what comes next, and fails where there are more than 32 before a word.
+_DASHES = re.compile(r'-(?:[^\w"]|_)*-')
 _WORDS = Query(
     max_length=200,
     pattern=r"^[^\x00]*$",
@@ -141,7 +115,11 @@ _CURSOR = Query(
 @router.get(
     "/posts",
     response_class=Response,
-    responses={200: {"model": PostPage}, **UNCHANGED, **answers(InvalidCursor, TooManyRequests)},
+    responses={
+        200: {"model": PostPage},
+        **UNCHANGED,
+        **answers(InvalidCursor, SearchTooBroad, TooManyRequests),
+    },
 )
 async def list_posts(
     request: Request,
@@ -158,5 +136,6 @@ async def list_posts(
     state = request.app.state
     if q is not None:
         await reader.count(request, SEARCHES)
-    found = await page(state.pool, state.cursors, reader, Feed(sort, q, owner), cursor, limit)
+    feed = Feed(sort, None if q is None else _DASHES.sub("-", q), owner)
+    found = await page(state.pool, state.cursors, reader, feed, cursor, limit)
     return etags.respond(request, _encode(found), private=reader.known)
