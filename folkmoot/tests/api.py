@@ -68,12 +68,12 @@ class Api:
         self.database = database
         options: dict[str, Any] = {
             "secret_key": SECRET,
-            "trusted_proxies": "testclient",
+            "trusted_proxies": "127.0.0.1",
             "log_level": "warning",
         }
         options |= {**UNLIMITED, **settings}
         self.application = create_app(load(database_url=cluster.url(database), **options), hasher)
-        transport = httpx.ASGITransport(self.application, client=("testclient", 1))
+        transport = httpx.ASGITransport(self.application, client=("127.0.0.1", 1))
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
         self._open = ExitStack()
 
@@ -107,6 +107,10 @@ class Api:
 
     def delete(self, path: str, **options: Any) -> httpx.Response:
         return self.request("DELETE", path, **options)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in the application's event loop; what it returns is awaited."""
+        return self._portal.call(function, *arguments)
 
     def connect(self) -> psycopg.Connection:
         return self.cluster.connect(self.database)

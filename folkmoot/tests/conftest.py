@@ -55,3 +55,10 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured and recorded, the tests that passed too."""
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name} {value}")

@@ -1,15 +1,11 @@
-"""The application for the fuzzer: as shipped, but for a password hash that takes no time."""
+"""The application for fuzzers and hostile clients: as shipped, but for a password hash that takes no time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from api import CHEAP
 from folkmoot.app import create_app
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from watched import Watched
 
 
-def create() -> FastAPI:
-    return create_app(hasher=CHEAP)
+def create() -> Watched:
+    return Watched(create_app(hasher=CHEAP))

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from granian.utils.proxies import wrap_asgi_with_proxy_headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from folkmoot.http import errors, health, logs
+from folkmoot.http import docs, errors, health, logs
 from folkmoot.http import openapi as contract
 from folkmoot.http.answering import on_http_exception, on_validation
 from folkmoot.http.cursors import Cursors
-from folkmoot.http.middleware import Edge
+from folkmoot.http.middleware import Edge, Envelope
+from folkmoot.http.proxies import Forwarded
 from folkmoot.people import accounts, caller, export, my_account, sessions
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         with database.server(settings):
             async with await pool.open_pool(settings) as app.state.pool:
                 app.state.passwords = passwords = Passwords(hasher)
+                app.openapi()  # made once, before anybody waits for it
                 yield
                 passwords.close()
 
@@ -60,6 +61,8 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         exception_handlers={RequestValidationError: on_validation, HTTPException: on_http_exception},
     )
     secret, *older = verifying_keys(settings)
@@ -76,13 +79,12 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         sessions.router,
         health.router,
         errors.router,
+        docs.router,
     ):
         # The routes themselves: an included router would be matched twice on every request.
         app.router.routes.extend(router.routes)
+    # The last one added is the outermost.
     app.add_middleware(Edge, routes=app.router.routes)
-    if settings.trusted_proxies:
-        proxies = [proxy.strip() for proxy in settings.trusted_proxies.split(",")]
-        app.add_middleware(wrap_asgi_with_proxy_headers, trusted_hosts=proxies)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -91,6 +93,9 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
             allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-ID"],
             expose_headers=["ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
+    if settings.trusted_proxies:
+        app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
+    app.add_middleware(Envelope)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

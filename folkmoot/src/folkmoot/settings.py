@@ -7,6 +7,7 @@ import re
 import secrets
 import tempfile
 from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,11 @@ _LIMIT = "a number of requests up to 1000000, 0 for no limit"
 _PARTS = ("database_hostname", "database_port", "database_name", "database_username", "database_password")
 
 Port = Annotated[int, Field(ge=1, le=65535, description=_PORT)]
+
+
+_HOST = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+#: As browsers write it in the Origin header (RFC 6454, 6.2).
+_ORIGIN = re.compile(r"\s*https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\s*")
 
 
 class SettingsError(ValueError):
@@ -71,12 +77,13 @@ class Settings(BaseSettings):
         default=True, description="true or false: whether people who are not logged in may read"
     )
     cors_origins: str = Field(
-        "", description="the origins whose pages may call the API, with commas between, or *"
+        "",
+        description="origins such as https://example.org whose pages may call the API, with commas, or *",
     )
     trusted_proxies: str = Field(
-        "", description="the addresses or networks of reverse proxies, with commas between"
+        "", description="addresses or networks of reverse proxies, such as 10.0.0.0/8, with commas between"
     )
-    host: str = Field("127.0.0.1", description="the address to listen on")
+    host: str = Field("127.0.0.1", description="an address or the name of a host, to listen on")
     port: Port = 8000
     workers: int = Field(
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=256,
@@ -93,6 +100,29 @@ class Settings(BaseSettings):
     def _is_uri(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parse_uri(value.get_secret_value())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for item in value.split(",") if value else ():
+            ip_network(item.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        if value and value != "*" and not all(map(_ORIGIN.fullmatch, value.split(","))):
+            raise ValueError
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_host(cls, value: str) -> str:
+        with suppress(ValueError):
+            return str(ip_address(value))
+        if not _HOST.fullmatch(value):
+            raise ValueError
         return value
 
     @property

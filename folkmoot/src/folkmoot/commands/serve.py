@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 
 from folkmoot.app import create_app
 from folkmoot.commands.migrate import upgrade
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+#: How many clients may be connected to a worker. An idle one costs some kilobytes, and is closed in time.
+_CONNECTIONS = 10_000
+#: How long a connection may be idle, or take for the head of a request.
+_IDLE_SECONDS = 15
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -75,7 +81,16 @@ def _check_port(settings: Settings) -> None:
         ) from None
 
 
+def _open_files(settings: Settings) -> None:
+    """Raise the limit on open files, as far as it may be, so that every connection may be one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS + settings.database_pool_size + 256
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
 def _serve(settings: Settings) -> None:
+    _open_files(settings)
     # Each worker would start one for its process pool, which unblocks the signals that are held back below.
     resource_tracker.ensure_running()
     os.register_at_fork(after_in_child=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOPS))
@@ -87,6 +102,11 @@ def _serve(settings: Settings) -> None:
         interface=Interfaces.ASGI,
         factory=True,
         websockets=False,
+        # A proxy in front speaks HTTP/2; over a plain connection it only adds ways to take memory.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_SECONDS * 1000, max_buffer_size=64 * 1024),
+        backlog=_CONNECTIONS,
+        backpressure=_CONNECTIONS,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
         log_level=settings.log_level,  # type: ignore[arg-type]

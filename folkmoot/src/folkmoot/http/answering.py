@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+#: How much of the name of an unknown member an error repeats.
+_LONGEST_NAME = 100
+#: How many errors one answer lists.
+MOST_ERRORS = 20
+
 _log = structlog.stdlib.get_logger("folkmoot")
 _encode = msgspec.json.Encoder().encode
 
@@ -74,26 +79,28 @@ def respond(problem: Problem) -> Response:
 
 def pointer(path: Sequence[object]) -> str:
     """Write a place in the body as a JSON Pointer in a URI fragment (RFC 6901, 6)."""
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    parts = (_short(str(part)).replace("~", "~0").replace("/", "~1") for part in path)
     return "#" + "".join("/" + quote(part, safe="~$&+,;=@!*'():", errors="replace") for part in parts)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
     """Turn Pydantic's findings into a problem: what is wrong and where, without repeating what was sent."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        reason = first.get("ctx", {}).get("error", "broken")
-        return MalformedRequest(f"The body is not valid JSON: {reason} at character {first['loc'][-1]}.")
     found: list[dict[str, str]] = []
-    for error in errors:
+    for error in errors[:MOST_ERRORS]:
         source, *path = error["loc"]
         detail = str(error["msg"]).removeprefix("Value error, ")
         if source == "body":
             found.append({"pointer": pointer(path), "detail": detail})
         else:
             found.append({"parameter": ".".join(map(str, path)), "in": str(source), "detail": detail})
-    what = "1 value is" if len(found) == 1 else f"{len(found)} values are"
-    return Invalid(f"{what} not acceptable: see errors.", errors=found)
+    what = "1 value is" if len(errors) == 1 else f"{len(errors)} values are"
+    more = len(errors) - len(found)
+    where = f"see errors, and {more} more that are not listed" if more else "see errors"
+    return Invalid(f"{what} not acceptable: {where}.", errors=found)
 
 
 async def on_validation(_request: Request, error: Exception) -> Response:

@@ -1,21 +1,25 @@
-"""What every request passes first: its id, its log line, its path and method, the size of its body.
+"""What every request passes first. Pure ASGI.
 
-Pure ASGI. Exceptions that nothing else answered end here.
+`Envelope` is outermost: an id, a log line and the headers that every answer has. Between it and `Edge` are
+CORS and the proxies. `Edge` bounds what is read, takes a path with a trailing slash and HEAD as their plain
+forms, and turns exceptions that nothing else answered into problems.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from folkmoot.http.answering import allowed_methods, from_exception, respond
-from folkmoot.http.problems import BodyTooLarge, NotFound
+from folkmoot.http.problems import AddressTooLong, HeadersTooLarge, MalformedRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,31 +27,77 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The longest body that is read, in bytes.
-BODY_LIMIT = 1024 * 1024
+#: The longest path with its query, and all headers together, in bytes.
+ADDRESS_LIMIT = 16 * 1024
+HEADERS_LIMIT = 32 * 1024
+#: How long a client may leave a part of a long answer unread, in seconds, before the rest is given up.
+ANSWER_SECONDS = 30.0
+#: How much of a path the log has.
+_LOGGED = 200
 #: A request id that a proxy or a client may bring along.
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+#: What an answer says unless its route says otherwise: keep it nowhere, show nothing of it in a page.
+_UNLESS_SET = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+#: Over TLS only, which a trusted proxy in front ends.
+_OVER_TLS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 _log = structlog.stdlib.get_logger("folkmoot")
 
 
-def _limited(receive: Receive) -> Receive:
-    """Count the body as it comes in, however it is sent, and stop at the limit."""
-    size = 0
+class Envelope:
+    """The outermost layer: whatever answers below it, the request has an id and a line in the log."""
 
-    async def receive_counted() -> Message:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size > BODY_LIMIT:
-            raise BodyTooLarge
-        return message
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    return receive_counted
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = perf_counter()
+        brought = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = brought if _SANE_ID.fullmatch(brought) else os.urandom(12).hex().encode("ascii")
+        clear_contextvars()
+        bind_contextvars(request_id=request_id.decode("ascii"))
+        method, path = scope["method"], scope["path"]
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id), *_ALWAYS]
+                names = {name for name, _ in headers}
+                headers += [each for each in _UNLESS_SET if each[0] not in names]
+                if scope["scheme"] == "https":
+                    headers.append(_OVER_TLS)
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        finally:
+            client = scope.get("client")
+            _log.info(
+                "request",
+                method=method,
+                path=path if len(path) <= _LOGGED else f"{path[:_LOGGED]}…",
+                status=status,
+                ms=round((perf_counter() - began) * 1000, 2),
+                client=client[0] if client else None,
+            )
+
+
+class _UnreadError(Exception):
+    """A client leaves its answer unread."""
 
 
 class Edge:
-    """The outermost layer of the service, around the application."""
+    """The layer around the application's routes."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._app = app
@@ -57,62 +107,51 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
-        request_id, length = _headers(scope)
-        clear_contextvars()
-        bind_contextvars(request_id=request_id.decode("ascii"))
         method, path = scope["method"], scope["path"]
         if len(path) > 1 and path[-1] == "/":
             scope["path"] = path = path[:-1]
         if method == "HEAD":
             scope["method"] = "GET"
-        status = 0
+        started = False
 
-        async def send_marked(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
-            elif method == "HEAD":
+        async def send_bounded(message: Message) -> None:
+            nonlocal started
+            started = True
+            if method == "HEAD" and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
-            await send(message)
+            if not message.get("more_body"):
+                await send(message)
+                return
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise _UnreadError from None
 
         try:
-            if length > BODY_LIMIT:
-                await respond(BodyTooLarge())(scope, receive, send_marked)
+            if (refusal := _oversized(scope)) is not None:
+                await refusal(scope, receive, send_bounded)
             elif method == "OPTIONS":
-                await self._options(path)(scope, receive, send_marked)
+                await self._options(path)(scope, receive, send_bounded)
             else:
-                await self._app(scope, _limited(receive), send_marked)
+                await self._app(scope, receive, send_bounded)
+        except (_UnreadError, ClientDisconnect):
+            if not started:
+                await respond(MalformedRequest("The body ended before it was whole."))(scope, receive, send)
         except Exception as error:
             problem = from_exception(error)
-            if status:
+            if started:
                 raise
-            await respond(problem)(scope, receive, send_marked)
-        finally:
-            client = scope.get("client")
-            _log.info(
-                "request",
-                method=method,
-                path=path,
-                status=status,
-                ms=round((perf_counter() - began) * 1000, 2),
-                client=client[0] if client else None,
-            )
+            await respond(problem)(scope, receive, send_bounded)
 
     def _options(self, path: str) -> Response:
         allowed = allowed_methods(self._routes, path)
         return Response(status_code=204, headers={"Allow": allowed}) if allowed else respond(NotFound())
 
 
-def _headers(scope: Scope) -> tuple[bytes, int]:
-    """Find the request's id (its own, if it is a sane one) and the length that it declares for its body."""
-    request_id = b""
-    length = 0
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            if _SANE_ID.fullmatch(value):
-                request_id = value
-        elif name == b"content-length" and value.isdigit():
-            length = int(value[:20])
-    return request_id or os.urandom(12).hex().encode("ascii"), length
+def _oversized(scope: Scope) -> Response | None:
+    if len(scope["path"]) + len(scope["query_string"]) > ADDRESS_LIMIT:
+        return respond(AddressTooLong())
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT:
+        return respond(HeadersTooLarge())
+    return None

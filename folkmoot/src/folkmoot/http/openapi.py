@@ -10,12 +10,15 @@ from fastapi.routing import APIRoute
 from folkmoot.http.problems import (
     MEDIA_TYPE,
     TYPE_PATH,
+    AddressTooLong,
     BodyTooLarge,
+    HeadersTooLarge,
     InternalError,
     Invalid,
     LoginRequired,
     MalformedRequest,
     Problem,
+    RequestTimeout,
     TokenRefused,
     TooManyRequests,
     Unavailable,
@@ -125,10 +128,10 @@ def openapi(app: FastAPI, optional_logins: Container[Callable[..., Any]]) -> dic
 
 def _declare(operation: dict[str, Any], *, changing: bool) -> None:
     """Add what any operation with such parameters, such a body or such a login can answer."""
-    kinds: list[type[Problem]] = [InternalError, Unavailable]
+    kinds: list[type[Problem]] = [AddressTooLong, HeadersTooLarge, InternalError, Unavailable]
     body = operation.get("requestBody", {}).get("content", {})
     if body:
-        kinds += [MalformedRequest, BodyTooLarge, UnsupportedMediaType]
+        kinds += [MalformedRequest, RequestTimeout, BodyTooLarge, UnsupportedMediaType]
     if "application/json" in body or operation.get("parameters"):
         kinds += [Invalid]
     if "security" in operation:

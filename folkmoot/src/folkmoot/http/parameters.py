@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 #: The largest id: what every JSON reader holds exactly (RFC 7493, 2.2), far below PostgreSQL's bigint.
 MAX_ID = 2**53 - 1
+#: The most members that an object in a body has before it is refused as a whole.
+MAX_MEMBERS = 100
 #: The most items on a page.
 MAX_LIMIT = 100
 
@@ -34,6 +36,9 @@ class Body(BaseModel):
         # JSON has one kind of number: 1.0 is an integer (JSON Schema, 6.1.1), as the contract says.
         if not isinstance(sent, dict):
             return sent
+        # Each unknown one would be an error of its own.
+        if len(sent) > MAX_MEMBERS:
+            raise ValueError(f"Object has {len(sent)} members; no more than {MAX_MEMBERS} are read")
         return {
             name: int(value) if type(value) is float and value.is_integer() else value
             for name, value in sent.items()
@@ -46,5 +51,11 @@ Reference = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_decimal)]
 Id = Annotated[int, Path(ge=1, le=MAX_ID, examples=[1]), BeforeValidator(_decimal)]
 #: How many items a page has.
 Limit = Annotated[
-    int, Query(ge=1, le=MAX_LIMIT, description="How many items a page has."), BeforeValidator(_decimal)
+    int,
+    Query(
+        ge=1,
+        le=MAX_LIMIT,
+        description="How many items a page has at most; `next_cursor` says whether there are more.",
+    ),
+    BeforeValidator(_decimal),
 ]

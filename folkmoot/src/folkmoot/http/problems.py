@@ -64,7 +64,7 @@ KINDS: dict[str, type[Problem]] = {}
 
 
 class MalformedRequest(Problem):
-    """The body cannot be read at all: broken JSON, bytes that are not UTF-8, a broken form."""
+    """The body cannot be read at all: broken JSON, bytes that are not UTF-8, a broken form, half a body."""
 
     status, kind, title = 400, "malformed-request", "The request cannot be read"
     example = "The body is not valid JSON: Expecting ',' delimiter at character 17."
@@ -154,11 +154,34 @@ class Conflict(Problem):
     example = "It exists already."
 
 
+class RequestTimeout(Problem):
+    """The body did not come in time: it may take 20 seconds."""
+
+    status, kind, title = 408, "request-timeout", "The body came too slowly"
+    example = "The body did not come within 20 seconds."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Connection": "close"})
+
+
 class BodyTooLarge(Problem):
-    """The body is longer than the service reads: 1 MiB, however it is sent."""
+    """The body is longer than the route reads, however it is sent.
+
+    512 KiB where a post is written, 64 KiB elsewhere.
+    """
 
     status, kind, title = 413, "body-too-large", "The body is too large"
-    example = "A body may have 1048576 bytes."
+    example = "A body may have 65536 bytes here."
+
+    def __init__(self, limit: int = 65536) -> None:
+        super().__init__(f"A body may have {limit} bytes here.")
+
+
+class AddressTooLong(Problem):
+    """The path with its query is longer than the service reads: 16 KiB."""
+
+    status, kind, title = 414, "address-too-long", "The address is too long"
+    example = "A path with its query may have 16384 bytes."
 
 
 class UnsupportedMediaType(Problem):
@@ -172,7 +195,7 @@ class Invalid(Problem):
     """The request can be read and its values are not acceptable.
 
     `errors` lists each with its place: `pointer` (a JSON Pointer into the body, RFC 6901) or `parameter` and
-    `in`.
+    `in`. It lists 20 at most; `detail` says how many more there are.
     """
 
     status, kind, title = 422, "invalid", "The values are not acceptable"
@@ -210,6 +233,13 @@ class TooManyRequests(Problem):
             f"There may be {most} {what} in {unit}. Try again in {retry_after} seconds.",
             headers={"Retry-After": str(retry_after)},
         )
+
+
+class HeadersTooLarge(Problem):
+    """The headers are longer than the service reads: 32 KiB, all together."""
+
+    status, kind, title = 431, "headers-too-large", "The headers are too large"
+    example = "All headers together may have 32768 bytes."
 
 
 class InternalError(Problem):

@@ -14,12 +14,13 @@ from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annot
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body, Id, Limit
 from folkmoot.http.problems import Conflict, NotFound, TooManyRequests
+from folkmoot.http.routes import Route
 from folkmoot.people import events, limits
 from folkmoot.people.caller import ReaderTransaction  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.common_passwords import refuse_own_words, uncommon
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.people.phone import PhoneNumber  # noqa: TC001 (Pydantic reads the annotations)
-from folkmoot.postgres.pool import Route, transaction
+from folkmoot.postgres.pool import transaction
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors

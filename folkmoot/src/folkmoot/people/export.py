@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 (Pydantic reads the annotations)
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,10 @@ from starlette.responses import StreamingResponse
 
 from folkmoot.http.openapi import answers
 from folkmoot.http.problems import TooManyRequests
+from folkmoot.http.routes import Route
 from folkmoot.people.accounts import MINE, Account
 from folkmoot.people.caller import MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import EXPORTS
-from folkmoot.postgres.pool import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,17 +54,29 @@ class Export(BaseModel):
     votes: list[ExportedVote]
 
 
-_EXPORTED = {
-    "sessions": """
+@dataclass(frozen=True)
+class _Part:
+    """What is exported of one table, page by page: $1 whose, $2 the key after which a page begins."""
+
+    key: str
+    query: str
+
+
+_PARTS = {
+    "sessions": _Part("id", """
         SELECT id, created_at, last_used_at, expires_at, client, user_agent
-          FROM sessions WHERE user_id = $1::bigint ORDER BY id
-    """,
-    "posts": """
+          FROM sessions WHERE user_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 100
+    """),
+    # A post may have 40,000 characters.
+    "posts": _Part("id", """
         SELECT id::bigint, title, content, published, created_at
-          FROM posts WHERE owner_id = $1::bigint ORDER BY id
-    """,
-    "votes": "SELECT post_id::bigint FROM votes WHERE user_id = $1::bigint ORDER BY post_id",
-}
+          FROM posts WHERE owner_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 10
+    """),
+    "votes": _Part("post_id", """
+        SELECT post_id::bigint FROM votes WHERE user_id = $1::bigint AND post_id > $2::bigint
+         ORDER BY post_id LIMIT 1000
+    """),
+}  # fmt: skip
 
 router = APIRouter(tags=["accounts"], route_class=Route)
 
@@ -80,18 +93,14 @@ async def export_account(request: Request, bearer: MemberBearer) -> Response:
 
 
 async def _export(pool: Pool, user_id: int) -> AsyncIterator[bytes]:
-    """Write the export as it is read, in one snapshot: it may be long."""
-    async with (
-        pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        row = await connection.fetchrow(MINE, user_id)
-        yield b'{"account":' + msgspec.json.encode(dict(row) if row else None)
-        for name, query in _EXPORTED.items():
-            yield f',"{name}":['.encode()
-            separator = b""
-            async for record in connection.cursor(query, user_id, prefetch=100):
-                yield separator + msgspec.json.encode(dict(record))
-                separator = b","
-            yield b"]"
-        yield b"}"
+    """Write the export as it is read. No connection is held while the client takes in what was read."""
+    row = await pool.fetchrow(MINE, user_id)
+    yield b'{"account":' + msgspec.json.encode(dict(row) if row else None)
+    for name, part in _PARTS.items():
+        yield f',"{name}":['.encode()
+        after, separator = 0, b""
+        while rows := await pool.fetch(part.query, user_id, after):
+            yield separator + b",".join(msgspec.json.encode(dict(row)) for row in rows)
+            after, separator = rows[-1][part.key], b","
+        yield b"]"
+    yield b"}"

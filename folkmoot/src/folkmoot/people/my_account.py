@@ -11,6 +11,7 @@ from pydantic import Field
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body
 from folkmoot.http.problems import Forbidden, TokenRefused, TooManyAttempts
+from folkmoot.http.routes import Route
 from folkmoot.people import events, sessions
 from folkmoot.people.accounts import (
     ACCOUNT,
@@ -27,7 +28,6 @@ from folkmoot.people.credentials import changed_meanwhile, prove_again
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.people.phone import PhoneNumber  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.people.sessions import Confirmation  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.postgres.pool import Route
 
 if TYPE_CHECKING:
     from folkmoot.people.caller import Caller

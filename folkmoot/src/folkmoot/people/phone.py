@@ -9,6 +9,9 @@ import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, REGION_CODE_FOR_NON_GEO_ENTITY, PhoneMetadata
 from pydantic import AfterValidator, Field
 
+#: A + and the 15 digits of E.164, and one more: some countries number longer than that.
+MAX_LENGTH = 20
+
 
 def _e164() -> str:
     """Write the numbers that can exist as a pattern: each country code with the lengths that it has.
@@ -45,6 +48,6 @@ def _phone_number(number: str) -> str:
 #: E.164.
 PhoneNumber = Annotated[
     str,
+    Field(max_length=MAX_LENGTH, json_schema_extra={"pattern": _E164}, examples=["+493012345678"]),
     AfterValidator(_phone_number),
-    Field(json_schema_extra={"pattern": _E164}, examples=["+493012345678"]),
 ]

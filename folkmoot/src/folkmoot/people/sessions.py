@@ -29,13 +29,14 @@ from folkmoot.http.problems import (
     TooManyAttempts,
     TooManyRequests,
 )
+from folkmoot.http.routes import Route
 from folkmoot.people import events, limits
 from folkmoot.people.caller import Member, MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.credentials import Proof, changed_meanwhile, prove_again, prove_by_address
 from folkmoot.people.limits import client_of
 from folkmoot.people.token_form import FORM, read_form
 from folkmoot.people.tokens import ID, Tokens
-from folkmoot.postgres.pool import Route, transaction
+from folkmoot.postgres.pool import transaction
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
@@ -307,7 +308,7 @@ async def login(request: Request) -> Response:
 )
 async def refresh(request: Request) -> Response:
     """Exchange a refresh token for new tokens. It is good for one use: a second one ends the session."""
-    (token,) = await read_form(request, "refresh_token", "refresh_token")
+    (token,) = await read_form(request, "refresh_token", "refresh_token", json=True)
     pool: Pool = request.app.state.pool
     await limits.count(request, pool, limits.REFRESHES)
     async with transaction(pool) as connection:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
-import msgspec
-
-from folkmoot.http.problems import (
-    InvalidTokenRequest,
-    MalformedRequest,
-    UnsupportedMediaType,
-)
+from folkmoot.http.problems import InvalidTokenRequest, MalformedRequest, UnsupportedMediaType
+from folkmoot.http.routes import decode_object, media_type, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import Request
-    from starlette.datastructures import FormData
 
 
 FORM = "application/x-www-form-urlencoded"
+#: The most fields of a form, and the most characters of one that is used.
+_FIELDS = 20
+_LENGTH = 1024
 
 
-async def read_form(request: Request, grant_type: str, *fields: str) -> list[str]:
-    """Read the form of a token request; its errors are those of RFC 6749, 5.2."""
-    form = await _form(request)
+async def read_form(request: Request, grant_type: str, *fields: str, json: bool = False) -> list[str]:
+    """Read the fields of a token request from a form in UTF-8, and, where `json` says so, from JSON.
+
+    Raises InvalidTokenRequest, MalformedRequest and UnsupportedMediaType. Nothing that is longer than a
+    password may be is let through to what normalises, looks up or hashes it.
+    """
+    form = await _form(request, json=json)
     given = form.get("grant_type", [grant_type])
     if given not in ([grant_type], [""]):
         raise InvalidTokenRequest(f"The grant_type here is {grant_type}.", error="unsupported_grant_type")
@@ -35,25 +37,22 @@ async def read_form(request: Request, grant_type: str, *fields: str) -> list[str
             raise InvalidTokenRequest(f"The form has the field {field} more than once.")
         if not found or not isinstance(found[0], str) or not found[0]:
             raise InvalidTokenRequest(f"The form lacks the field {field}.")
+        if len(found[0]) > _LENGTH:
+            raise InvalidTokenRequest(f"The field {field} has more than {_LENGTH} characters.")
         values.append(found[0])
     return values
 
 
-async def _form(request: Request) -> Mapping[str, list[Any]]:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in {FORM, "multipart/form-data"}:
-        async with request.form(max_files=0, max_fields=20) as form:
-            return _lists(form)
-    if media_type == "application/json" and request.url.path.rstrip("/").endswith("/refresh"):
-        try:
-            sent = msgspec.json.decode(await request.body(), type=dict[str, Any])
-        except msgspec.ValidationError:
-            raise InvalidTokenRequest("Send a JSON object.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise MalformedRequest(f"The body is not valid JSON: {error}.") from None
-        return {name: [value] for name, value in sent.items()}
-    raise UnsupportedMediaType(f"Send the fields as a form with Content-Type: {FORM}.")
-
-
-def _lists(form: FormData) -> dict[str, list[Any]]:
-    return {name: form.getlist(name) for name in form}
+async def _form(request: Request, *, json: bool) -> Mapping[str, list[Any]]:
+    sent = media_type(request)
+    if sent == "application/json" and json and utf8(request):
+        return {name: [value] for name, value in decode_object(await request.body()).items()}
+    if sent != FORM or not utf8(request):
+        raise UnsupportedMediaType(f"Send the fields as a form in UTF-8 with Content-Type: {FORM}.")
+    try:
+        text = (await request.body()).decode()
+        return parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=_FIELDS)
+    except UnicodeDecodeError:
+        raise MalformedRequest("The form is not UTF-8.") from None
+    except ValueError:
+        raise MalformedRequest(f"The form has more than {_FIELDS} fields.") from None

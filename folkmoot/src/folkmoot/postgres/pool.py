@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from urllib.parse import urlencode
@@ -13,11 +14,10 @@ from fastapi.routing import APIRoute
 from folkmoot.postgres.database import service_conninfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 
     from folkmoot.settings import Settings
 
-Pool: TypeAlias = asyncpg.Pool
 Connection: TypeAlias = asyncpg.Connection
 
 #: libpq parameters that asyncpg understands under their own names.
@@ -28,6 +28,42 @@ _ASYNCPG_KNOWS = frozenset({
     "application_name", "options",
 })  # fmt: skip
 
+#: How long a request waits for a connection, in seconds, before it is told to come again.
+ACQUIRE_SECONDS = 5.0
+
+#: What holds for every session, whatever comes in.
+_SESSION = {
+    # A prepared statement is planned once. By default PostgreSQL plans it at every execution where it
+    # takes the parameters to matter, which costs more than these statements themselves (docs/decisions).
+    "plan_cache_mode": "force_generic_plan",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+
+class Pool(asyncpg.Pool):  # type: ignore[misc] # asyncpg has no types
+    """A pool on which nobody waits for a connection longer than ACQUIRE_SECONDS; then TimeoutError."""
+
+    def acquire(self, *, timeout: float | None = None) -> _Acquiring:
+        return _Acquiring(super().acquire(timeout=timeout))
+
+
+class _Acquiring:
+    """As asyncpg's own, to be awaited or entered. Its own timeout makes a task for each request."""
+
+    def __init__(self, acquiring: Any) -> None:
+        self._acquiring = acquiring
+
+    async def __aenter__(self) -> Connection:
+        async with asyncio.timeout(ACQUIRE_SECONDS):
+            return await self._acquiring.__aenter__()
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._acquiring.__aexit__(*error)
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self.__aenter__().__await__()
+
 
 async def open_pool(settings: Settings) -> Pool:
     """A pool that connects when it is first asked to, so that it opens while the database is away."""
@@ -35,19 +71,24 @@ async def open_pool(settings: Settings) -> Pool:
     if "hostaddr" in found:
         found["host"] = found["hostaddr"]
     known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}
-    return await asyncpg.create_pool(
+    pool = Pool(
         f"postgresql://?{urlencode(known)}",
+        init_size=0,
         min_size=0,
         max_size=settings.database_pool_size,
         timeout=float(found.get("connect_timeout") or 0) or 10.0,
         statement_cache_size=settings.database_statement_cache_size,
-        # A prepared statement is planned once. By default PostgreSQL plans it at every execution where it
-        # takes the parameters to matter, which costs more than these statements themselves (docs/decisions).
-        server_settings={"plan_cache_mode": "force_generic_plan"}
-        if settings.database_statement_cache_size
-        else {},
+        # PgBouncer in transaction mode takes none of these; there the role has them (docs/settings.md).
+        server_settings=_SESSION if settings.database_statement_cache_size else {},
         reset=_nothing_to_reset,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300,
+        loop=None,
+        connection_class=asyncpg.Connection,
+        record_class=asyncpg.Record,
     )
+    await pool
+    return pool
 
 
 async def _nothing_to_reset(connection: Connection) -> None:

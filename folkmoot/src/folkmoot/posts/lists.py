@@ -22,14 +22,16 @@ from folkmoot.http.etags import IfNoneMatch  # noqa: TC001 (FastAPI reads the an
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Limit, Reference
 from folkmoot.http.problems import TooManyRequests
+from folkmoot.http.routes import Route
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import SEARCHES
-from folkmoot.postgres.pool import Route
 from folkmoot.posts.list_queries import ORDERS, Sort, in_order
 from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
 from folkmoot.posts.search import SearchTooBroad, matching
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import asyncpg
 
     from folkmoot.http.cursors import Cursors
@@ -54,6 +56,8 @@ FIRST: dict[Sort, dict[str, Any]] = {
     Sort.top: {"votes": 2**31 - 1, "id": MAX_ID, "snapshot": None},
     Sort.hot: {"hot": float("inf"), "id": MAX_ID, "snapshot": None},
 }
+#: With more characters of titles and texts than this a page has fewer posts than were asked for.
+_PAGE_LENGTH = 200_000
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -87,12 +91,23 @@ async def page(
     after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else FIRST[feed.sort]
     rows, more = await rows_after(pool, reader, feed, after, limit + 1)
     next_cursor = None
-    if more or len(rows) > limit:
-        del rows[limit:]
+    fitting = _fitting(rows, limit)
+    if more or fitting < len(rows):
+        del rows[fitting:]
         last = rows[-1]
         key = {name: last[f"key_{name}"] for name in ORDERS[feed.sort].key}
         next_cursor = cursors.write(feed.purpose, {**key, "snapshot": after["snapshot"] or last["snapshot"]})
     return PageRow([shaped(row) for row in rows], next_cursor)
+
+
+def _fitting(rows: Sequence[asyncpg.Record], limit: int) -> int:
+    """How many of the rows make a page: `limit`, or fewer where they are long, so that an answer is not."""
+    length = 0
+    for number, row in enumerate(rows[:limit]):
+        length += len(row["title"]) + len(row["content"])
+        if number and length > _PAGE_LENGTH:
+            return number
+    return min(limit, len(rows))
 
 
 router = APIRouter(tags=["posts"], route_class=Route)

@@ -14,8 +14,8 @@ from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body, Id
 from folkmoot.http.problems import Forbidden, NotFound
+from folkmoot.http.routes import Route
 from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader
-from folkmoot.postgres.pool import Route
 from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
@@ -199,7 +199,13 @@ async def _refuse(caller: Caller, post_id: int) -> None:
     raise PreconditionFailed
 
 
-router = APIRouter(tags=["posts"], route_class=Route)
+class PostRoute(Route):
+    """A route whose body is a post: 40,000 characters, each of them escaped, are 480,000 bytes of JSON."""
+
+    body_limit = 512 * 1024
+
+
+router = APIRouter(tags=["posts"], route_class=PostRoute)
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "For If-None-Match and If-Match."}}
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where the post is."}}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is as If-None-Match has it."}}

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Body, Id
 from folkmoot.http.problems import Conflict, NotFound
+from folkmoot.http.routes import Route
 from folkmoot.people.caller import SESSION, Bearer, MemberBearer
-from folkmoot.postgres.pool import Route
 from folkmoot.postgres.statement import Statement
 from folkmoot.posts.posts import VISIBLE, missing
 

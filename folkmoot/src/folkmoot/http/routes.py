@@ -1,0 +1,123 @@
+"""What every route does first: it reads the body whole, within bounds, before anything else is done.
+
+So no connection, turn or transaction is held while a client is waited for, and no feature can forget it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+
+from folkmoot.http.problems import (
+    BodyTooLarge,
+    Invalid,
+    MalformedRequest,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+from folkmoot.postgres import pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.types import Message, Receive
+
+#: The longest body in bytes, unless a route says another.
+BODY_LIMIT = 64 * 1024
+#: How long a client may take for its body, in seconds.
+BODY_SECONDS = 20.0
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']*)""", re.IGNORECASE)
+
+
+class Route(pool.Route):
+    """A route whose body is there, whole, before its dependencies are asked for."""
+
+    #: The longest body that is read, in bytes.
+    body_limit: ClassVar[int] = BODY_LIMIT
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        if self.body_field is None and "requestBody" not in (self.openapi_extra or {}):
+            return handle
+
+        async def handle_read(request: Request) -> Response:
+            bounded = _Request(request.scope, _limited(request, self.body_limit))
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    await bounded.body()
+            except TimeoutError:
+                raise RequestTimeout from None
+            except ClientDisconnect:
+                raise MalformedRequest("The body ended before it was whole.") from None
+            return await handle(bounded)
+
+        return handle_read
+
+
+class _Request(Request):
+    """A request whose JSON is read as RFC 8259 has it: UTF-8, an object, no NaN."""
+
+    async def json(self) -> Any:
+        if not utf8(self):
+            raise UnsupportedMediaType("JSON is UTF-8: send it without a charset.")
+        return decode_object(await self.body())
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """Read a JSON object; raises MalformedRequest, and Invalid for other JSON than an object.
+
+    By the standard library: what msgspec takes for a float of 300 digits adds up to seconds.
+    """
+    try:
+        found = json.loads(body.decode(), parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise MalformedRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
+    except UnicodeDecodeError:
+        raise MalformedRequest("The body is not valid JSON: it is not UTF-8.") from None
+    except RecursionError:
+        raise MalformedRequest("The body is not valid JSON: it is nested too deeply.") from None
+    except ValueError as error:  # NaN, or an integer of more digits than Python reads
+        raise MalformedRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise Invalid(errors=[{"pointer": "#", "detail": "Input should be an object"}])
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"there is no {name}")
+
+
+def media_type(request: Request) -> str:
+    """The media type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def utf8(request: Request) -> bool:
+    """Whether the body is sent as UTF-8, or without a charset."""
+    found = _CHARSET.search(request.headers.get("content-type", ""))
+    return found is None or found[1].lower() in {"utf-8", "utf8"}
+
+
+def _limited(request: Request, limit: int) -> Receive:
+    """The request's messages; raises BodyTooLarge where the body is, or says that it is, too long."""
+    size = 0
+    receive = request.receive
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
+        raise BodyTooLarge(limit)
+
+    async def receive_limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise BodyTooLarge(limit)
+        return message
+
+    return receive_limited

@@ -1,0 +1,199 @@
+"""Nothing of the service is held while a client is waited for, and a client's fault is the client's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from api import Api
+from folkmoot.http import middleware, routes
+from folkmoot.postgres import pool
+from hostile import FORM, JSON, Operation, Server, operations, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from socket import socket
+
+    from testing.cluster import Cluster
+
+#: The connections of the pool that all of this shares.
+POOL_SIZE = 2
+
+
+class Logged(Server):
+    """The service, and what it writes into its log."""
+
+    log: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def server(cluster18: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    log = tmp_path_factory.mktemp("hostile") / "log"
+    url = cluster18.url(cluster18.create_database(template=migrated))
+    with serve(url, log, DATABASE_POOL_SIZE=str(POOL_SIZE)) as served:
+        served.__class__ = Logged
+        assert isinstance(served, Logged)
+        served.log = log
+        yield served
+
+
+@pytest.fixture(scope="module")
+def every(server: Logged) -> list[Operation]:
+    return operations(json.loads(server.ask("GET", "/openapi.json").body))
+
+
+def head(operation: Operation, server: Server, *lines: str, media_type: str | None = None) -> bytes:
+    """The head of a request by somebody who is logged in."""
+    kind = media_type or next(iter(operation.bodies), JSON)
+    headers = {**server.auth(), "Host": "x", "Content-Type": kind}
+    listed = [*lines, *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([f"{operation.method} {operation.target()} HTTP/1.1", *listed, "", ""]).encode()
+
+
+def answered(opened: socket) -> int | None:
+    """The status that comes on a connection; None where it is closed without one."""
+    try:
+        found = opened.recv(12)
+    except ConnectionResetError:
+        return None
+    return int(found[9:12]) if found else None
+
+
+def test_no_route_holds_a_connection_of_the_pool_while_its_body_comes_in(
+    server: Logged, every: list[Operation]
+) -> None:
+    with ExitStack() as stack:
+        for operation in every:
+            if operation.bodies:
+                for _ in range(POOL_SIZE + 1):
+                    sent = head(operation, server, "Content-Length: 100") + b"{"
+                    stack.enter_context(closing(server.open(sent)))
+        # All of them are being served: this one was sent after them, and waits for nobody.
+        assert server.ask("GET", "/posts").status == 200
+        assert server.connections_in_use() == 0
+
+
+def test_no_answer_that_is_not_read_holds_a_connection_of_the_pool(
+    server: Logged, every: list[Operation]
+) -> None:
+    for number in range(40):
+        assert (
+            server.ask("POST", "/posts", server.auth(), title=f"{number}", content="\u0001" * 40_000).status
+            == 201
+        )
+    with ExitStack() as stack:
+        for operation in every:
+            if operation.method == "GET":
+                for _ in range(POOL_SIZE + 1):
+                    sent = head(operation, server)
+                    stack.enter_context(closing(server.open(sent, receive_buffer=4096)))
+        assert server.ask("GET", "/posts?limit=1").status == 200
+        assert server.connections_in_use() == 0
+
+
+def test_an_export_that_is_read_slowly_is_whole(server: Logged) -> None:
+    exported = json.loads(server.ask("GET", "/users/me/export", server.auth()).body)
+    assert len(exported["posts"]) == 40
+    assert [post["title"] for post in exported["posts"]] == [str(number) for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        ("Transfer-Encoding: chunked", b"5\r\nhello\r\nZZ\r\n"),
+        ("Transfer-Encoding: chunked", b"5\r\nhel"),
+        ("Transfer-Encoding: chunked", b"fffffffffffffffff\r\n"),
+        ("Content-Length: 100", b'{"email":'),
+    ],
+    ids=["no chunk", "half a chunk", "a chunk too long", "half a body"],
+)
+def test_a_client_that_breaks_its_body_or_goes_away_is_logged_once_and_is_no_error(
+    server: Logged, every: list[Operation], framing: str, sent: bytes
+) -> None:
+    for operation in every:
+        if not operation.bodies:
+            continue
+        before = len(server.log.read_text())
+        opened = server.open(head(operation, server, framing) + sent)
+        # As soon as nothing more can come, it is refused; where more could, it goes away.
+        opened.shutdown(1)
+        status = answered(opened)
+        opened.close()
+        server.ask("GET", "/healthz")
+        assert status in {400, None}, operation
+        said = server.log.read_text()[before:]
+        assert "Traceback" not in said, said
+        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        mine = [
+            line
+            for line in lines
+            if line.get("path") == operation.target() and line["method"] == operation.method
+        ]
+        assert [(line["level"], line["status"]) for line in mine] in ([("info", 400)], []), said
+
+
+def test_a_body_that_takes_too_long_is_a_408(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.05)
+
+    async def never_ends() -> Any:
+        yield b'{"email":'
+        await asyncio.Event().wait()
+
+    for path, kind in (("/users", JSON), ("/login", FORM), ("/login/refresh", FORM), ("/posts", JSON)):
+        answer = api.post(path, content=never_ends(), headers={"Content-Type": kind})
+        assert answer.status_code == 408, path
+        assert answer.json()["type"] == "/errors/request-timeout"
+
+
+def test_an_answer_that_nobody_reads_is_given_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "ANSWER_SECONDS", 0.05)
+    ada = api.person()
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/users/me/export", "query_string": b"", "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in ada.auth.items()],
+        "client": ("192.0.2.1", 1), "server": ("testserver", 80), "scheme": "http", "http_version": "1.1",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+    }  # fmt: skip
+    api.call(api.application, scope, receive, send)
+    assert sent == ["http.response.start", "http.response.body"]
+
+
+def test_whoever_waits_too_long_for_a_connection_is_told_to_come_again(
+    cluster18: Cluster, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.05)
+    with Api(cluster18, migrated, database_pool_size=1) as api:
+        held = api.call(api.application.state.pool.acquire)
+        for path in ("/posts", "/users", "/posts?q=river", "/posts/1"):
+            answer = api.get(path)
+            assert answer.status_code == 503, path
+            assert answer.headers["retry-after"]
+        api.call(api.application.state.pool.release, held)
+        assert api.get("/posts").status_code == 200
+
+
+def test_a_statement_and_an_idle_transaction_have_a_limit(api: Api) -> None:
+    async def settings() -> dict[str, str]:
+        async with api.application.state.pool.acquire() as connection:
+            names = ("statement_timeout", "idle_in_transaction_session_timeout")
+            return {name: await connection.fetchval(f"SHOW {name}") for name in names}
+
+    assert api.call(settings) == {"statement_timeout": "10s", "idle_in_transaction_session_timeout": "10s"}
