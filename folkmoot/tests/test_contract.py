@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from api import SECRET, UNLIMITED_ENVIRONMENT
 from folkmoot.http.cursors import CURSOR_PATTERN, Cursors, InvalidCursor
 from folkmoot.http.parameters import MAX_ID
 from running import free_port
+from watched import HOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from api import Api
     from testing.cluster import Cluster
@@ -158,7 +160,9 @@ def server(cluster18: Cluster, migrated: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("hooks", [None, "fuzz_login"], ids=["anonymous", "logged in"])
-def test_schemathesis_finds_nothing(server: str, hooks: str | None) -> None:
+def test_schemathesis_finds_nothing(
+    server: str, hooks: str | None, record_property: Callable[[str, object], None]
+) -> None:
     examples = os.environ.get("FUZZ_EXAMPLES", "2")
     phases = "examples,coverage,fuzzing" + (",stateful" if "FUZZ_EXAMPLES" in os.environ else "")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -172,4 +176,5 @@ def test_schemathesis_finds_nothing(server: str, hooks: str | None) -> None:
         ],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
+    record_property("longest hold", f"{httpx.get(server + HOLD).json():.1f} ms")
     assert done.returncode == 0, done.stdout + done.stderr

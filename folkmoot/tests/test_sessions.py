@@ -177,7 +177,28 @@ def test_a_made_up_refresh_token_is_refused_and_ends_nothing(api: Api, token: st
     assert api.get("/users/me", headers=ada.auth).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"refresh_token": 1}', b"[" * 100_000])
+@pytest.mark.parametrize("charset", ["utf-8", "punycode", "unicode_escape", "idna", "undefined", "zlib"])
+def test_a_form_of_several_parts_is_not_supported_in_any_charset(api: Api, charset: str) -> None:
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in (("username", "a" * 20_000), ("password", "\\ud800"), ("_charset_", charset))
+    )
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    for path in ("/login", "/login/refresh"):
+        answer = api.post(path, content=f"{parts}--x--\r\n".encode(), headers={"Content-Type": kind})
+        assert answer.status_code == 415, path
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "latin-1", "punycode", "idna", "undefined"])
+def test_a_form_is_utf_8(api: Api, charset: str) -> None:
+    kind = "application/x-www-form-urlencoded"
+    headers = {"Content-Type": f"{kind}; charset={charset}"}
+    assert api.post("/login", content=b"username=a&password=b", headers=headers).status_code == 415
+    for body in (b"username=\xff&password=b", b"username=%ff&password=b", b"&a" * 30):
+        assert api.post("/login", content=body, headers={"Content-Type": kind}).status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"refresh_token": 1}', b"[" * 60_000])
 def test_a_broken_refresh_is_a_bad_request(api: Api, body: bytes) -> None:
     answer = api.post("/login/refresh", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from folkmoot.http.problems import InvalidTokenRequest, MalformedRequest, UnsupportedMediaType
+from folkmoot.http.problems import (
+    Invalid,
+    InvalidGrant,
+    InvalidTokenRequest,
+    MalformedRequest,
+    UnsupportedMediaType,
+)
 from folkmoot.http.routes import decode_object, media_type, utf8
 
 if TYPE_CHECKING:
@@ -23,8 +29,8 @@ _LENGTH = 1024
 async def read_form(request: Request, grant_type: str, *fields: str, json: bool = False) -> list[str]:
     """Read the fields of a token request from a form in UTF-8, and, where `json` says so, from JSON.
 
-    Raises InvalidTokenRequest, MalformedRequest and UnsupportedMediaType. Nothing that is longer than a
-    password may be is let through to what normalises, looks up or hashes it.
+    Raises InvalidTokenRequest, MalformedRequest, UnsupportedMediaType, and InvalidGrant for a value that is
+    longer than a password may be: it is not let through to what normalises, looks up or hashes it.
     """
     form = await _form(request, json=json)
     given = form.get("grant_type", [grant_type])
@@ -38,7 +44,7 @@ async def read_form(request: Request, grant_type: str, *fields: str, json: bool 
         if not found or not isinstance(found[0], str) or not found[0]:
             raise InvalidTokenRequest(f"The form lacks the field {field}.")
         if len(found[0]) > _LENGTH:
-            raise InvalidTokenRequest(f"The field {field} has more than {_LENGTH} characters.")
+            raise InvalidGrant
         values.append(found[0])
     return values
 
@@ -46,7 +52,10 @@ async def read_form(request: Request, grant_type: str, *fields: str, json: bool 
 async def _form(request: Request, *, json: bool) -> Mapping[str, list[Any]]:
     sent = media_type(request)
     if sent == "application/json" and json and utf8(request):
-        return {name: [value] for name, value in decode_object(await request.body()).items()}
+        try:
+            return {name: [value] for name, value in decode_object(await request.body()).items()}
+        except Invalid:
+            raise InvalidTokenRequest("Send a JSON object.") from None
     if sent != FORM or not utf8(request):
         raise UnsupportedMediaType(f"Send the fields as a form in UTF-8 with Content-Type: {FORM}.")
     try:

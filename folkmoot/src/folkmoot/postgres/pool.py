@@ -29,7 +29,7 @@ _ASYNCPG_KNOWS = frozenset({
 })  # fmt: skip
 
 #: How long a request waits for a connection, in seconds, before it is told to come again.
-ACQUIRE_SECONDS = 5.0
+ACQUIRE_SECONDS = 10.0
 
 #: What holds for every session, whatever comes in.
 _SESSION = {
