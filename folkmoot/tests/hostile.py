@@ -241,7 +241,8 @@ def operations(document: Any) -> list[Operation]:
             for each in described.get("parameters", []):
                 made.parameters.append((each["in"], each["name"], example({**each["schema"], **each})))
             for media_type, content in described.get("requestBody", {}).get("content", {}).items():
-                fields = resolved(content["schema"])["properties"]
+                kinds = [content["schema"], *content["schema"].get("anyOf", [])]
+                fields = next(kind["properties"] for kind in map(resolved, kinds) if "properties" in kind)
                 made.bodies[media_type] = {name: example(schema) for name, schema in fields.items()}
             found.append(made)
     return found
