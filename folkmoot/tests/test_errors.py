@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api import PASSWORD, Api
 from folkmoot.http.answering import SQLSTATES, from_exception, from_sqlstate, pointer
 from folkmoot.http.logs import configure
-from folkmoot.http.middleware import Edge
+from folkmoot.http.middleware import Envelope
 from folkmoot.http.problems import KINDS, InternalError, Unavailable
 
 if TYPE_CHECKING:
@@ -242,8 +242,15 @@ def test_what_is_logged_within_a_request_carries_its_id(capsys: pytest.CaptureFi
 
     async def request(path: str, request_id: bytes) -> None:
         headers = [(b"x-request-id", request_id)]
-        scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "client": None}
-        await Edge(application, [])(scope, nothing, nothing)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "headers": headers,
+            "client": None,
+            "scheme": "http",
+        }
+        await Envelope(application)(scope, nothing, nothing)
 
     async def nothing(*_: object) -> Any: ...
 
