@@ -164,16 +164,18 @@ def test_a_half_done_revision_is_told_from_a_finished_one(
             connection.execute(statement.encode())
 
     assert run(folder, "migrate", "9e07b3d4c615", **external).returncode == 0
-    # A view on the column keeps its type from being changed, half way through the revision.
+    # A view on the last column keeps its type from being changed, half way through the revision.
     sql(
         "INSERT INTO users (email, password) VALUES ('a', '!');"
-        "INSERT INTO posts (title, content, owner_id) VALUES ('t', 'c', 1);"
-        "CREATE VIEW watched AS SELECT id FROM posts"
+        # So many that the type is not changed within the revision's transaction, which would leave nothing.
+        "INSERT INTO posts (title, content, owner_id) SELECT 't', repeat('c', 200), 1 "
+        "FROM generate_series(1, 5000);"
+        "CREATE VIEW watched AS SELECT post_id FROM votes"
     )
     stopped = run(folder, "migrate", **external)
     assert stopped.returncode == 2
     assert "Traceback" not in stopped.stderr
-    assert "posts.id: its type cannot be changed while these depend on it" in stopped.stderr
+    assert "cannot alter type of a column used by a view" in stopped.stderr
 
     half_done = "The upgrade of revision d2c61f0ab873 is half done."
     refused = run(folder, "serve", **external)

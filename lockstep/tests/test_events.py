@@ -36,18 +36,17 @@ def database(cluster18: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
-    return Project(tmp_path / "project", cluster18.url(database, "psycopg"))
+    return Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
 
 
 def test_a_function_is_told_of_each_step(project: Project) -> None:
     project.revision("op.backfill('posts', {'n': sa.text('id')})\nop.create_index('by_n', 'posts', ['n'])")
     told: list[dict[str, Any]] = []
     project.upgrade(on_event=told.append)
-    assert [(one["event"], one["step"]) for one in told if one["event"].startswith("step")] == [
-        ("step_started", "posts: fill n"), ("step_finished", "posts: fill n"),
-        ("step_started", "posts: build index by_n concurrently"),
-        ("step_finished", "posts: build index by_n concurrently"),
-    ]  # fmt: skip
+    steps = [(one["event"], one["step"]) for one in told if one["event"].startswith("step")]
+    for step in ("posts: fill n", "posts: build index by_n concurrently"):
+        started, finished = steps.index(("step_started", step)), steps.index(("step_finished", step))
+        assert started < finished
     assert all(one["at"] and one["operation"] for one in told)
 
 

@@ -258,7 +258,7 @@ class _during:  # noqa: N801  # reads as what it is
                 self.world.run(self.statement)
             run_step(connection, pace, step, *rest, **more)
 
-        self.patch.setattr("lockstep.revision.migrator.run_step", watched)
+        self.patch.setattr("lockstep.revision.performing.run_step", watched)
 
     def __exit__(self, *_: object) -> None:
         self.patch.undo()

@@ -31,6 +31,6 @@ def upgrade(settings: Settings, revision: str) -> None:
         alembic.command.upgrade(revisions.config(), revision)
     except CommandError as error:
         raise SettingsError(str(error)) from None
-    except sqlalchemy.exc.IntegrityError as error:
+    except sqlalchemy.exc.DBAPIError as error:
         reason = str(error.orig).splitlines()[0]
         raise SettingsError(f"The migration stopped: {reason}. {half_done(settings)}".rstrip()) from None
