@@ -85,7 +85,7 @@ def may_run_as_written(steps: Sequence[Step]) -> bool:
 def remove_leftovers(connection: Connection, steps: Sequence[Step]) -> None:
     """Remove what an interrupted step of another time has left: an INVALID index, whose name is needed."""
     for step in steps:
-        for statement in step.leftover:
+        for statement in step.leftover if step.kind is Kind.OUTSIDE else ():
             execute(connection, statement.replace(" CONCURRENTLY", "", 1))
 
 
