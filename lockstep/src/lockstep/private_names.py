@@ -1,12 +1,13 @@
-"""Private names of Alembic and SQLAlchemy that Lockstep needs, in one place.
+"""Private names of Alembic and SQLAlchemy that Lockstep needs: all of them, and here alone.
 
-A test for each tells in one line when an upgrade takes one away.
+test_private_names.py tells in a line each when an upgrade takes one away, and when another file uses one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import alembic.context
 from alembic.operations import Operations
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
     from alembic.operations import ops
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
     from sqlalchemy.sql.schema import ColumnCollectionConstraint
 
 
@@ -32,3 +36,36 @@ def is_wanted(constraint: ColumnCollectionConstraint | Any, impl: Any) -> bool:
     """Whether a constraint is to be created: that of a type (Boolean, Enum) is not always wanted."""
     rule = constraint._create_rule  # noqa: SLF001
     return rule is None or bool(rule(impl))
+
+
+def adopt_transaction(context: MigrationContext) -> None:
+    """Let Alembic know of the transaction that the connection is in, where the revision has ended its own."""
+    connection = context.connection
+    if connection is None:
+        return
+    current = connection.get_transaction() or connection.begin()
+    if context._transaction is not current:  # noqa: SLF001
+        context._transaction = current  # noqa: SLF001
+
+
+def ensure_version_table(context: MigrationContext) -> None:
+    """Create Alembic's version table where it is missing."""
+    context._ensure_version_table()  # noqa: SLF001
+
+
+def forget_made_types(context: MigrationContext) -> None:
+    """Alembic's implementation remembers which types it has created; a rollback took them away."""
+    memo: Any = getattr(context.impl, "memo", None)
+    if memo is not None:
+        memo.clear()
+
+
+def downgrade_steps(script: ScriptDirectory, target: str, heads: Any) -> Any:
+    """The steps of ``alembic downgrade``."""
+    return script._downgrade_revs(target, heads)  # noqa: SLF001
+
+
+def options_of_the_command() -> dict[str, Any]:
+    """What the command gave to Alembic: "fn" is what it came to do; ``configure()`` adds to it."""
+    proxied: EnvironmentContext = alembic.context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
+    return proxied.context_opts

@@ -13,7 +13,7 @@ from alembic.runtime.migration import RevisionStep
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
-from lockstep import operations
+from lockstep import operations, private_names
 from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
 from lockstep.environment import privileges
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from alembic.config import Config
-    from alembic.runtime.environment import EnvironmentContext
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 log = logging.getLogger("alembic.lockstep")
@@ -246,8 +245,8 @@ def _asked() -> Callable[..., Iterable[Any]]:
     """What the command came to do, whether or not an earlier run() of the same env.py has put a function of
     its own in that place. configure() may replace it, but nothing public tells what it is.
     """
-    proxied: EnvironmentContext = context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
-    found: Callable[..., Iterable[Any]] = proxied.context_opts.setdefault(_ASKED, proxied.context_opts["fn"])
+    options = private_names.options_of_the_command()
+    found: Callable[..., Iterable[Any]] = options.setdefault(_ASKED, options["fn"])
     return found
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
+from lockstep import private_names
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, set_lock_timeout
 from lockstep.postgres.table_locks import holders, locks_of
-from lockstep.revision import private
 from lockstep.revision.listener import Listener, in_autocommit
 from lockstep.revision.session_state import SessionState
 
@@ -214,7 +214,7 @@ class OpenTransaction:
         self.check()
         self.listener.forget()
         self.together = False
-        private.adopt_transaction(self.context)
+        private_names.adopt_transaction(self.context)
         self.state.end_of_transaction()
         self.state.restore(self.connection)
 
@@ -227,7 +227,7 @@ class OpenTransaction:
         with self.listener.hearing(hears=False), suppress(DBAPIError):
             if not in_autocommit(self.connection):
                 execute(self.connection, "ROLLBACK")
-        private.forget_made_types(self.context)
+        private_names.forget_made_types(self.context)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
@@ -239,7 +239,7 @@ class OpenTransaction:
             if in_autocommit(self.connection):
                 yield
                 return
-            private.adopt_transaction(self.context)
+            private_names.adopt_transaction(self.context)
             self.refuse_pinned()
             self._rest()
             self.check()

@@ -10,10 +10,10 @@ from alembic.runtime.migration import MigrationStep
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
+from lockstep import private_names
 from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, transaction, unhurried
-from lockstep.revision import private
 from lockstep.steps.locks import brief, take_locks
 from lockstep.steps.run import run_step
 from lockstep.steps.step import UNFILLED, Kind
@@ -157,7 +157,7 @@ def _the_rest(script: ScriptDirectory, context: MigrationContext, asked: Asked) 
         left = int(target[1:]) - 1
         if left <= 0:
             return _NOTHING_LEFT
-        return lambda heads, _: private.downgrade_steps(script, f"-{left}", heads)
+        return lambda heads, _: private_names.downgrade_steps(script, f"-{left}", heads)
     return asked
 
 

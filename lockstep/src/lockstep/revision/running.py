@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
+from lockstep import private_names
 from lockstep.postgres.session import sqlstate, transaction
-from lockstep.revision import private
 from lockstep.revision.open_transaction import Interrupted, RunInSteps
 from lockstep.revision.recovery import can_undo
 from lockstep.steps.locks import RETRIED, pause
@@ -101,7 +101,7 @@ class Running:
             with self._transaction.outside():
                 self._record.read(self._planning.connection)
             # It may have gone with the transaction that Alembic made it in.
-            private.ensure_version_table(self._planning.context)
+            private_names.ensure_version_table(self._planning.context)
 
     def _stopped(self, error: Exception) -> None:
         """Keep why a half-done revision stopped, and say what can be done."""

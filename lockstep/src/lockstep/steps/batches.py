@@ -294,14 +294,18 @@ def _update(
 
 def _refuse_endless(connection: Connection, todo: Fill, places: list[str]) -> None:
     array = "{" + ",".join(f'"{place}"' for place in places) + "}"
-    again = execute(
-        connection,
-        f"SELECT * FROM {todo.table} "
-        f"WHERE ctid = ANY ({catalog.literal(array)}::tid[]) AND ({todo.predicate}) LIMIT 1",
-    ).first()
+    again = (
+        execute(
+            connection,
+            f"SELECT * FROM {todo.table} "
+            f"WHERE ctid = ANY ({catalog.literal(array)}::tid[]) AND ({todo.predicate}) LIMIT 1",
+        )
+        .mappings()
+        .first()
+    )
     if again is None:
         return
-    row = ", ".join(f"{column}={value!r}" for column, value in again._mapping.items())  # noqa: SLF001
+    row = ", ".join(f"{column}={value!r}" for column, value in again.items())
     raise LockstepError(
         f"a row of {todo.table.removeprefix('ONLY ')} still matches {todo.predicate} after it was set to "
         f"{todo.assignments}: the fill would never end. The row: {row[:500]}"
