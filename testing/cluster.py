@@ -70,9 +70,14 @@ def _reachable(programs: Path) -> Path:
         return programs
     # A server that runs holds on to its files: the copy may go when another process makes it anew.
     copy = Path(tempfile.mkdtemp(prefix="pg-programs-"))
-    shutil.copytree(programs.parent, copy, dirs_exist_ok=True)
-    copy.chmod(0o755)
-    return copy / "bin"
+    installed = programs.relative_to(programs.parents[2])
+    # Beside a package lie the libraries that its wheel brings along.
+    for part in (installed.parent, Path(f"{installed.parts[0]}.libs")):
+        if (programs.parents[2] / part).exists():
+            shutil.copytree(programs.parents[2] / part, copy / part)
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o755)
+    return copy / installed
 
 
 class Cluster:

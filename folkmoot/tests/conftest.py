@@ -47,11 +47,7 @@ def api(served: Api) -> Api:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A private empty folder for an embedded server.
-
-    Not ``tmp_path``: as root, every start of pytest closes the folder above it to the account that runs
-    PostgreSQL.
-    """
+    """A private empty folder for an embedded server: ``tmp_path`` is not in memory."""
     made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
     yield made
     shutil.rmtree(made, ignore_errors=True)

