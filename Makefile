@@ -60,7 +60,8 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/python -m pytest -q -k test_the_models_say_what_the_migrations_build
 
 .PHONY: docs
-docs: .venv/installed  ## Write the outputs shown in the documents anew
+docs: .venv/installed  ## Write what documents show anew: outputs of commands, the picture of the rooms
+	@$(BIN)/python -m testing.rooms
 	@PYTHONPATH=.:folkmoot/tests $(BIN)/python -m test_walkthrough
 
 .PHONY: bench-online

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Table
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 #: What the trigger does that keeps a copied column in step with its table.
 _IN_STEP = """
@@ -198,22 +198,22 @@ def row_key(connection: Connection, oid: int, without: str) -> tuple[str, ...]:
     return ()
 
 
-def keep_column(migrator: Migrator, table: Table, name: str, drop: list[str]) -> list[Step] | None:
+def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) -> list[Step] | None:
     """The steps that keep a column and drop it by the statements ``drop``; None where nothing is kept."""
-    connection = migrator.connection
+    connection = planning.connection
     column = catalog.columns(connection, table.oid).get(name)
     if column is None or column.generated:
         return None
     _refuse_hidden_rows(connection, table, name)
     key = row_key(connection, table.oid, name)
     kept = _Column(
-        table, name, new_place(migrator, table.name, name), key, is_own_type(connection, table.oid),
+        table, name, new_place(planning, table.name, name), key, is_own_type(connection, table.oid),
         _details(connection, table, key, column.type_sql, column.number),
     )  # fmt: skip
     locks = tied(connection, table.oid, column.number)
     said = f"{table}: keep column {name}"
     if not key:
-        migrator.warn(
+        planning.warn(
             f"{table} has no key to find its rows by: {name} is kept under a lock, with the rest of its row"
         )
         return [Step(said, sql=(*tried(drop[0]), *kept.under_a_lock(drop)), locks=locks, undo=None)]
@@ -243,31 +243,31 @@ def _refuse_hidden_rows(connection: Connection, table: Table, name: str) -> None
 
 
 def undo_add_column(
-    migrator: Migrator, table: Table, name: str, unchanged: list[str]
+    planning: Planning, table: Table, name: str, unchanged: list[str]
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """What takes a new column away again and keeps what people wrote into it: steps that can be run again,
     and the statements that follow them.
 
     ``unchanged`` are SQL expressions of what the revision itself puts into a row: such a value is not kept.
     """
-    kept = _undone(migrator, table, name, unchanged)
+    kept = _undone(planning, table, name, unchanged)
     drop = [f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(name)}"]
     if not kept.key:
         return (), tuple(kept.under_a_lock(drop))
     said = f"{table}: keep what was written into {name}"
     locks = ((table.sql, "ACCESS EXCLUSIVE"),)
     begin = Step(f"{said}, in step from now on", sql=tuple(kept.begin()), locks=locks, undo=())
-    return (begin, *kept.copies(migrator.connection, said)), tuple(kept.end(drop))
+    return (begin, *kept.copies(planning.connection, said)), tuple(kept.end(drop))
 
 
-def undo_add_column_at_once(migrator: Migrator, table: Table, name: str) -> tuple[str, ...]:
+def undo_add_column_at_once(planning: Planning, table: Table, name: str) -> tuple[str, ...]:
     """As ``undo_add_column``, in one transaction: for a table that had no rows when the column was added."""
     drop = [f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(name)}"]
-    return tuple(_undone(migrator, table, name, []).under_a_lock(drop))
+    return tuple(_undone(planning, table, name, []).under_a_lock(drop))
 
 
-def _undone(migrator: Migrator, table: Table, name: str, unchanged: list[str]) -> _Column:
-    connection = migrator.connection
+def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -> _Column:
+    connection = planning.connection
     key = row_key(connection, table.oid, name)
     value = f"source.{quote(name)}::text"
     only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in ["NULL", *unchanged])
@@ -278,4 +278,4 @@ def _undone(migrator: Migrator, table: Table, name: str, unchanged: list[str]) -
     )
     details = f"jsonb_build_object('key', {literal(json.dumps(key))}::jsonb, 'type', {of_type})"
     own = is_own_type(connection, table.oid) | {name: False}
-    return _Column(table, name, new_place(migrator, table.name, name), key, own, details, only)
+    return _Column(table, name, new_place(planning, table.name, name), key, own, details, only)

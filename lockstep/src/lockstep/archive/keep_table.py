@@ -16,7 +16,7 @@ from lockstep.steps.step import Kind, Step
 if TYPE_CHECKING:
     from lockstep.archive.registry import Place
     from lockstep.postgres.catalog import Table
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 #: The statements that take from the table ``kept_table`` everything but its rows, in their order. Sequences
 #: go last: what was drawn from them has been written down.
@@ -176,19 +176,19 @@ def _plain_types(place: Place) -> str:
     )
 
 
-def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
+def keep_table(planning: Planning, table: Table, drop: list[str]) -> list[Step]:
     """The steps that keep a table in place of the statements ``drop``: it is moved, which takes a moment.
 
     Takes ACCESS EXCLUSIVE on the table and on those that share a foreign key with it, as DROP TABLE does.
     """
-    place = new_place(migrator, table.name)
+    place = new_place(planning, table.name)
     if table.kind != "r" or table.inherits:
-        migrator.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
+        planning.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
     return [
         Step(
             f"{table}: keep the table",
             sql=(SETTINGS, *tried(drop[0]), _keep(place, table.sql, drop[0])),
-            locks=tied(migrator.connection, table.oid),
+            locks=tied(planning.connection, table.oid),
             undo=None,
         ),
         Step(
@@ -200,12 +200,12 @@ def keep_table(migrator: Migrator, table: Table, drop: list[str]) -> list[Step]:
     ]
 
 
-def undo_create_table(migrator: Migrator, name: str) -> tuple[str, ...]:
+def undo_create_table(planning: Planning, name: str) -> tuple[str, ...]:
     """Statements that drop the table ``name`` (as SQL) and keep the rows that it has by then.
 
     ACCESS EXCLUSIVE on the table; where it has columns of types that are not PostgreSQL's own, for as long as
     it takes to write their values as text.
     """
-    place = new_place(migrator, name.replace('"', "").rpartition(".")[2])
+    place = new_place(planning, name.replace('"', "").rpartition(".")[2])
     drop = f"DROP TABLE IF EXISTS {name}"
     return (SETTINGS, *tried(drop), _keep(place, name, drop), _plain_types(place))

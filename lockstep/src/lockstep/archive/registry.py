@@ -15,7 +15,7 @@ from lockstep.scopes import is_derived
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 #: What a transaction that keeps or gives back sets first: values survive as text, and a row that a policy
 #: hides is an error rather than left out in silence.
@@ -95,29 +95,24 @@ def of_version_table(connection: Connection, version_table: str) -> list[Kept]:
     ]
 
 
-def of_revision(migrator: Migrator) -> list[Kept]:
+def of_revision(planning: Planning) -> list[Kept]:
     """What downgrades of the revision at hand kept and it may give back now: the newest first."""
-    if migrator.direction != "upgrade" or not migrator.keeps_anything():
+    if planning.direction != "upgrade" or not planning.keeps:
         return []
-    wanted = (version_table_of(migrator), migrator.revision, "kept")
-    found = [k for k in listed(migrator.connection) if (k.version_table, k.revision, k.state) == wanted]
+    wanted = (planning.version_table, planning.revision, "kept")
+    found = [k for k in listed(planning.connection) if (k.version_table, k.revision, k.state) == wanted]
     return found[::-1]
 
 
-def column_of_revision(migrator: Migrator, schema: str, table: str, column: str) -> list[Kept]:
+def column_of_revision(planning: Planning, schema: str, table: str, column: str) -> list[Kept]:
     """What is kept of one column, the newest first."""
     named = (schema, table, column)
-    return [kept for kept in of_revision(migrator) if (kept.schema, kept.table, kept.column) == named]
+    return [kept for kept in of_revision(planning) if (kept.schema, kept.table, kept.column) == named]
 
 
-def worth_keeping(migrator: Migrator) -> bool:
+def worth_keeping(planning: Planning) -> bool:
     """Whether what is dropped now is kept: in a downgrade, but for derived data."""
-    return migrator.direction == "downgrade" and not is_derived()
-
-
-def version_table_of(migrator: Migrator) -> str:
-    """Whose revisions the archive is about."""
-    return migrator.ledger.version_table
+    return planning.direction == "downgrade" and not is_derived()
 
 
 # -- what a step writes -------------------------------------------------------------------------------------
@@ -152,11 +147,11 @@ class Place:
         return f"UPDATE lockstep.archive SET state = 'kept', kept_at = now() WHERE id = {self.number}"
 
 
-def new_place(migrator: Migrator, *names: str) -> Place:
+def new_place(planning: Planning, *names: str) -> Place:
     """A place that nothing else has; its name begins with its number, so names cut to 63 bytes differ."""
-    number = int(catalog.scalar(migrator.connection, "SELECT nextval('lockstep.archive_id_seq')"))
+    number = int(catalog.scalar(planning.connection, "SELECT nextval('lockstep.archive_id_seq')"))
     name = catalog.clip("_".join([str(number), *names]))
-    return Place(number, name, version_table_of(migrator), migrator.revision)
+    return Place(number, name, planning.version_table, planning.revision)
 
 
 def is_own_type(connection: Connection, oid: int) -> dict[str, bool]:

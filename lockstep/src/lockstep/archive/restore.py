@@ -8,12 +8,14 @@ from lockstep.archive import registry
 from lockstep.archive.restore_column import restore_column
 from lockstep.archive.restore_tables import restore_tables
 from lockstep.postgres import catalog
+from lockstep.revision.performing import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lockstep.archive.registry import Kept
     from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
     from lockstep.steps.step import Step
 
 
@@ -23,9 +25,9 @@ def rewind_sequences(migrator: Migrator) -> None:
     A stop does not give back what was drawn: rows that the revision writes again would take the numbers of
     rows that are kept.
     """
-    connection = migrator.connection
-    with migrator.listener.hearing(hears=False):
-        for kept in registry.of_revision(migrator):
+    connection = migrator.planning.connection
+    with migrator.unheard():
+        for kept in registry.of_revision(migrator.planning):
             table = catalog.find_table(connection, kept.table, kept.schema) if kept.kind == "table" else None
             if table is not None and catalog.is_empty(connection, table):
                 for column in kept.details["sequences"]:
@@ -44,25 +46,29 @@ def restore_the_rest(migrator: Migrator) -> None:
 
     Two operations, written down like the revision's own.
     """
-    with migrator.listener.hearing(hears=False):
-        kept = registry.of_revision(migrator)
+    with migrator.unheard():
+        kept = registry.of_revision(migrator.planning)
     tables = [one for one in kept if one.kind == "table"]
     columns = [one for one in kept if one.kind == "column"]
     if tables:
-        migrator.perform("give back kept tables", lambda: restore_tables(migrator, tables), _nothing)
+        _perform(migrator, "give back kept tables", lambda: restore_tables(migrator.planning, tables))
     if columns:
-        migrator.perform("give back kept columns", lambda: _columns(migrator, columns), _nothing)
+        _perform(migrator, "give back kept columns", lambda: _columns(migrator.planning, columns))
 
 
-def _columns(migrator: Migrator, kept: Sequence[Kept]) -> list[Step]:
+def _perform(migrator: Migrator, name: str, steps: Callable[[], list[Step]]) -> None:
+    migrator.perform(Work(name, as_written=_nothing, steps=steps, undo=lambda: None))
+
+
+def _columns(planning: Planning, kept: Sequence[Kept]) -> list[Step]:
     steps: list[Step] = []
     for schema, name, column in dict.fromkeys((k.schema, k.table, str(k.column)) for k in kept):
-        table = catalog.find_table(migrator.connection, name, schema)
-        found = catalog.columns(migrator.connection, table.oid).get(column) if table else None
+        table = catalog.find_table(planning.connection, name, schema)
+        found = catalog.columns(planning.connection, table.oid).get(column) if table else None
         if table is None or found is None or found.generated:
-            migrator.warn(f"there is no column {name}.{column} at the end of the revision; its values stay")
+            planning.warn(f"there is no column {name}.{column} at the end of the revision; its values stay")
             continue
-        steps += restore_column(migrator, table, column, found.type_sql, found.default)
+        steps += restore_column(planning, table, column, found.type_sql, found.default)
     return steps
 
 

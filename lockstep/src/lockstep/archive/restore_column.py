@@ -20,7 +20,7 @@ from lockstep.steps.step import INSIDE, Copy, Kind, Step
 if TYPE_CHECKING:
     from lockstep.archive.registry import Kept
     from lockstep.postgres.catalog import Table
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 #: For a batch with a value that the column refuses: the others are set one by one.
 _ONE_BY_ONE = """
@@ -75,30 +75,30 @@ END
 
 
 def restore_column(
-    migrator: Migrator, table: Table, name: str, new_type: str, initial: str | None
+    planning: Planning, table: Table, name: str, new_type: str, initial: str | None
 ) -> list[Step]:
     """The steps that put a column's kept values back, the newest first; empty where nothing is kept.
 
     ``initial`` is the SQL of what the column began with (None: NULL). Takes row locks, batch by batch; where
     the table has UPDATE triggers that this role can't do without otherwise, its writers wait for a batch.
     """
-    kept = registry.column_of_revision(migrator, table.schema, table.name, name)
-    return [step for one in kept for step in _restore(migrator, table, one, new_type, initial)]
+    kept = registry.column_of_revision(planning, table.schema, table.name, name)
+    return [step for one in kept for step in _restore(planning, table, one, new_type, initial)]
 
 
-def _restore(migrator: Migrator, table: Table, kept: Kept, new_type: str, initial: str | None) -> list[Step]:
-    connection = migrator.connection
+def _restore(planning: Planning, table: Table, kept: Kept, new_type: str, initial: str | None) -> list[Step]:
+    connection = planning.connection
     there = catalog.columns(connection, table.oid)
     name = str(kept.column)
     key: list[str] = kept.details["key"]
     if not key:
-        migrator.warn(f"{kept} was kept from a table without a key; it stays in {kept.sql}")
+        planning.warn(f"{kept} was kept from a table without a key; it stays in {kept.sql}")
         return []
     if any(k not in there for k in key):
-        migrator.warn(f"{table} has another key now; what was kept of {kept} stays in {kept.sql}")
+        planning.warn(f"{table} has another key now; what was kept of {kept} stays in {kept.sql}")
         return []
     if kept.details["type"] != new_type:
-        migrator.warn(f"{kept} was of type {kept.details['type']}; what was kept stays in {kept.sql}")
+        planning.warn(f"{kept} was of type {kept.details['type']}; what was kept stays in {kept.sql}")
         return []
     value = f"source.value::{new_type}"
     same = " AND ".join(f"t.{quote(k)} = source.k{n}::{there[k].type_sql}" for n, k in enumerate(key))
@@ -110,7 +110,7 @@ def _restore(migrator: Migrator, table: Table, kept: Kept, new_type: str, initia
             f"coalesce((SELECT (attmissingval::text::text[])[1]::{new_type}::text FROM pg_attribute "
             f"WHERE {where}), ({initial})::text)"
         )
-    parents = _parents(migrator, kept, there, value)
+    parents = _parents(planning, kept, there, value)
     reason = quote(REASON)
     update = (
         f"UPDATE {table.sql} AS t SET {quote(name)} = {value} FROM {kept.sql} AS source WHERE {same} "
@@ -156,15 +156,15 @@ def _restore(migrator: Migrator, table: Table, kept: Kept, new_type: str, initia
 
 
 def _parents(
-    migrator: Migrator, kept: Kept, there: dict[str, catalog.Column], value: str
+    planning: Planning, kept: Kept, there: dict[str, catalog.Column], value: str
 ) -> list[tuple[str, str]]:
     """For each foreign key that the column had: a condition that the parent is there, and what is said where
     it isn't. A parent table that is gone has no say.
     """
     found = []
     for key in kept.details.get("parents", ()):
-        parent = catalog.scalar(migrator.connection, "SELECT to_regclass(%(name)s)::oid", name=key["parent"])
-        known = catalog.columns(migrator.connection, parent) if parent else {}
+        parent = catalog.scalar(planning.connection, "SELECT to_regclass(%(name)s)::oid", name=key["parent"])
+        known = catalog.columns(planning.connection, parent) if parent else {}
         others = [name for name in key["ours"] if name != kept.column]
         if any(name not in known for name in key["theirs"]) or any(name not in there for name in others):
             continue

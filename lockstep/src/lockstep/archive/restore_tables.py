@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lockstep.archive.registry import Kept
     from lockstep.postgres.catalog import Table
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 #: The foreign keys of a table that PostgreSQL enforces. One with PERIOD compares ranges: left to PostgreSQL.
 _FOREIGN_KEYS = """
@@ -113,13 +113,13 @@ def _format(said: str, values: str) -> str:
     return f"{literal(before)} || {values} || {literal(after)}"
 
 
-def restore_tables(migrator: Migrator, kept: Sequence[Kept]) -> list[Step]:
+def restore_tables(planning: Planning, kept: Sequence[Kept]) -> list[Step]:
     """The steps that give back the rows of these tables, the newest first of each; empty where there is
     nothing that can be given back.
 
     Inserts take what INSERTs take; where a table has INSERT triggers its writers wait for a batch (20 ms).
     """
-    returns = _in_order([one for k in kept if (one := _return(migrator, k)) is not None])
+    returns = _in_order([one for k in kept if (one := _return(planning, k)) is not None])
     if not returns:
         return []
     reason = quote(REASON)
@@ -169,11 +169,11 @@ def restore_tables(migrator: Migrator, kept: Sequence[Kept]) -> list[Step]:
     return steps
 
 
-def _return(migrator: Migrator, kept: Kept) -> _Return | None:
-    connection = migrator.connection
+def _return(planning: Planning, kept: Kept) -> _Return | None:
+    connection = planning.connection
     table = catalog.find_table(connection, kept.table, kept.schema)
     if table is None or table.kind not in {"r", "p"}:
-        migrator.warn(f"there is no table {kept} at the end of the revision; its rows stay in {kept.sql}")
+        planning.warn(f"there is no table {kept} at the end of the revision; its rows stay in {kept.sql}")
         return None
     there = catalog.columns(connection, table.oid)
     types = kept.details["types"]
@@ -182,7 +182,7 @@ def _return(migrator: Migrator, kept: Kept) -> _Return | None:
             now = (
                 f"has another type now ({there[name].type_sql})" if name in there else "is not there any more"
             )
-            migrator.warn(f"{table}.{name}, kept as {kind}, {now}; what was kept stays in {kept.sql}")
+            planning.warn(f"{table}.{name}, kept as {kind}, {now}; what was kept stays in {kept.sql}")
             return None
     if not types:
         return None

@@ -198,10 +198,10 @@ def _with_archive(migrator: Migrator, revision: Callable[..., None]) -> Callable
     """The revision's function, followed by what gives back what its downgrade kept."""
 
     def function(**arguments: Any) -> None:
-        if not migrator.offline:
+        if not migrator.planning.offline:
             rewind_sequences(migrator)
         revision(**arguments)
-        if not migrator.offline:
+        if not migrator.planning.offline:
             restore_the_rest(migrator)
 
     return function
@@ -213,7 +213,7 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
         planned = (
             original(rev, migration_context)
-            if migrator.offline or "destination_rev" not in migration_context.opts
+            if migrator.planning.offline or "destination_rev" not in migration_context.opts
             else recovery.plan(migrator, migration_context, rev, original)
         )
         for step in planned:

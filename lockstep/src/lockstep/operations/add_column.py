@@ -58,7 +58,7 @@ def _kept_values(call: Call[ops.AddColumnOp]) -> object:
     operation = call.operation
     table = catalog.find_table(call.planning.connection, operation.table_name, operation.schema)
     return table and archive.column_of_revision(
-        call.migrator, table.schema, table.name, operation.column.name
+        call.planning, table.schema, table.name, operation.column.name
     )
 
 
@@ -83,7 +83,7 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
         return AsWritten(undo=_undo_as_written(call))
     comment = [planning.compile(SetColumnComment(column))] if column.comment is not None else []
     unchanged = [added.column.default] if added.column.default and not added.rewrites else []
-    undo = undo_add_column(call.migrator, table, column.name, unchanged)
+    undo = undo_add_column(call.planning, table, column.name, unchanged)
     if added.rewrites:
         refuse_unfillable(planning.connection, table, f"filling the new {column.name}")
         steps = _filled_afterwards(planning, table, added, comment, undo)
@@ -92,7 +92,7 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
         name = f"{table}: add column {column.name}"
         steps = [Step(name, sql=(add, *comment), undo=undo[1], before_undo=undo[0])]
     steps[1:1] = restore_column(
-        call.migrator, table, column.name, added.column.type_sql,
+        call.planning, table, column.name, added.column.type_sql,
         None if added.rewrites else added.column.default,
     )  # fmt: skip
     return [*steps, *_parts_of(planning, table, holder, lambda copy: copy.run(trial))]
@@ -103,7 +103,7 @@ def _undo_as_written(call: Call[ops.AddColumnOp]) -> tuple[str, ...]:
     if planning.offline or planning.is_created(operation.table_name, operation.schema):
         return ()  # the table goes as a whole, and is kept with this column in it
     table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
-    return undo_add_column_at_once(call.migrator, table, operation.column.name) if table else ()
+    return undo_add_column_at_once(call.planning, table, operation.column.name) if table else ()
 
 
 @dataclass(frozen=True)

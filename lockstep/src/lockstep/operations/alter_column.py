@@ -112,7 +112,7 @@ def _change_type(call: Call[ops.AlterColumnOp], table: Table, statements: list[s
         return [Step(described, sql=tuple(statements), undo=None)]
     using = operation.kw.get("postgresql_using")
     return retype(
-        call.migrator, table, operation.column_name, trial, str(using) if using is not None else None
+        call.planning, table, operation.column_name, trial, str(using) if using is not None else None
     )
 
 

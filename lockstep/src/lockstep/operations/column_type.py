@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from lockstep.errors import LockstepError
 from lockstep.operations import replacement as beside
-from lockstep.operations.column_parts import demands_of, parts_of
+from lockstep.operations.column_parts import parts_of
 from lockstep.operations.conversion import conversion
-from lockstep.operations.demands import refuse_bad_rows
+from lockstep.operations.demands import demands_of, refuse_bad_rows
 from lockstep.operations.fillable import refuse_unfillable
 from lockstep.operations.replaced_keys import foreign_keys_of, make_beside, rehearse
 from lockstep.operations.replacement import Plan
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Column, Table
-    from lockstep.revision.migrator import Migrator
+    from lockstep.revision.planning import Planning
 
 
-def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str | None) -> list[Step]:
+def retype(planning: Planning, table: Table, column: str, trial: str, using: str | None) -> list[Step]:
     """The steps that change a column's type online.
 
     ``trial`` is the plain statement, aimed at the rehearsal's copy of the table; ``using`` its expression.
@@ -40,7 +40,7 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
     column, columns of the table's row type, values that cannot be converted), for partitioned tables, and for
     exclusion constraints. Reads the whole table, once or twice, before anything is changed.
     """
-    connection = migrator.connection
+    connection = planning.connection
     old = catalog.columns(connection, table.oid).get(column)
     if old is None:
         raise LockstepError(f"{table} has no column {column}")
@@ -67,7 +67,7 @@ def retype(migrator: Migrator, table: Table, column: str, trial: str, using: str
         copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.definition}")
         converted = conversion(copy, table, old, became, using)
         refuse_bad_rows(copy, converted, demands)
-    migrator.warn(
+    planning.warn(
         f"{table}.{column} becomes the last column of its row, and the rows lie in another order: INSERT and "
         "COPY without a list of columns put values into others, and a logical subscriber may stop"
     )

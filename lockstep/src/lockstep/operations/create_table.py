@@ -32,4 +32,4 @@ def _undo(call: Call[ops.CreateTableOp]) -> tuple[str, ...]:
     if call.planning.offline:
         return ()
     name = qualified(call.operation.table_name, call.operation.schema)
-    return undo_create_table(call.migrator, name)
+    return undo_create_table(call.planning, name)

@@ -13,8 +13,11 @@ from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.session import execute, sqlstate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Connection
 
+    from lockstep.operations.column_parts import Parts
     from lockstep.operations.conversion import Conversion
     from lockstep.operations.replaced_keys import ForeignKey
     from lockstep.postgres.catalog import Column
@@ -34,6 +37,63 @@ class Demands:
     not_null: bool
     foreign_keys: tuple[ForeignKey, ...] = ()
     """Those that are valid."""
+
+
+def demands_of(
+    connection: Connection,
+    oid: int,
+    real: Parts,
+    before: Parts,
+    after: Parts,
+    *,
+    not_null: bool,
+    foreign_keys: Sequence[ForeignKey],
+) -> Demands:
+    """What the changed checks and indexes of a copy ask of rows, and what is known besides. ``real`` are the
+    parts of the table itself, which has its indexes by their names.
+    """
+    names = {definition: name for name, definition in real.indexes.items()}
+    checks = catalog.rows(
+        connection,
+        """
+        SELECT conname, pg_get_expr(conbin, conrelid) FROM pg_constraint k
+        WHERE conrelid = %(oid)s AND contype = 'c' AND convalidated
+          AND coalesce(to_jsonb(k)->>'conenforced', 'true') = 'true' ORDER BY conname
+        """,
+        oid=oid,
+    )
+    # Keys of BRIN, GIN and the like are computed as those of a btree are; only these can be unique.
+    keys = catalog.rows(
+        connection,
+        """
+        SELECT c.relname, i.indisunique, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+               coalesce(to_jsonb(i)->>'indnullsnotdistinct', 'false') = 'true' AS nulls_equal,
+               ARRAY(SELECT pg_get_indexdef(i.indexrelid, n, false)
+                     FROM generate_series(1, i.indnkeyatts) n ORDER BY n) AS keys,
+               ARRAY(SELECT pg_get_indexdef(i.indexrelid, n, false)
+                     FROM generate_series(1, i.indnkeyatts) n WHERE i.indkey[n - 1] = 0) AS computed
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %(oid)s ORDER BY c.relname
+        """,
+        oid=oid,
+    )
+    changed = [row for row in keys if before.indexes[row.relname] != after.indexes[row.relname]]
+    return Demands(
+        {row[0]: row[1] for row in checks if before.checks.get(row[0]) != after.checks[row[0]]},
+        tuple(
+            part for row in changed for part in (*row.computed, *([row.predicate] if row.predicate else []))
+        ),
+        {
+            names.get(before.indexes[row.relname], row.relname): (
+                tuple(row.keys),
+                row.predicate or "",
+                row.nulls_equal,
+            )
+            for row in changed
+            if row.indisunique
+        },
+        not_null,
+        tuple(key for key in foreign_keys if key.valid and key.enforced),
+    )
 
 
 def refuse_bad_rows(copy: Copy, conversion: Conversion, demands: Demands) -> None:

@@ -34,7 +34,7 @@ def drop_column(call: Call[ops.DropColumnOp]) -> Any:
 def _plan(call: Call[ops.DropColumnOp]) -> Plan:
     operation, connection = call.operation, call.planning.connection
     table = kept_table(call)
-    kept = keep_column(call.migrator, table, operation.column_name, call.plain_sql()) if table else None
+    kept = keep_column(call.planning, table, operation.column_name, call.plain_sql()) if table else None
     if table is not None and kept is not None:
         # Its indexes serve to the last: copying its values may take long.
         return [*kept[:-1], *before_drop(connection, table, operation.column_name), kept[-1]]

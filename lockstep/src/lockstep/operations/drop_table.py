@@ -37,7 +37,7 @@ def _plan(call: Call[ops.DropTableOp]) -> Plan:
     drop = call.plain_sql() if table else []
     if table is None or not drop:
         return _not_kept(call)
-    return keep_table(call.migrator, table, drop)
+    return keep_table(call.planning, table, drop)
 
 
 def _not_kept(call: Call[ops.DropTableOp]) -> Plan:
@@ -54,7 +54,7 @@ def kept_table(call: Call[ops.DropTableOp] | Call[ops.DropColumnOp]) -> Table | 
 
     One that is found empty is looked at again under the lock of the drop.
     """
-    if call.planning.offline or not archive.worth_keeping(call.migrator):
+    if call.planning.offline or not archive.worth_keeping(call.planning):
         return None
     connection, operation = call.planning.connection, call.operation
     table = catalog.find_table(connection, operation.table_name, operation.schema)

@@ -62,7 +62,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         for statement in classified.statements
         if statement.kind is StatementKind.SESSION and not statement.creates
     ]
-    with call.migrator.listener.hearing(hears=False):
+    with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
     return call.perform(
         lambda: _plan(call, classified),
@@ -170,5 +170,5 @@ def _drop(call: Call[ops.ExecuteSQLOp], created: CreatedObject) -> tuple[str, ..
     if created.if_not_exists and catalog.scalar(call.planning.connection, _EXISTS, name=name):
         return ()
     if created.kind == "table":
-        return undo_create_table(call.migrator, name)
+        return undo_create_table(call.planning, name)
     return (f"DROP {_DROPS[created.kind]} IF EXISTS {name}",)

@@ -19,6 +19,7 @@ from lockstep.operations.rendered_sql import sql_of
 from lockstep.postgres import catalog
 from lockstep.private_names import implementation_of
 from lockstep.revision.migrator import Migrator
+from lockstep.revision.performing import Work
 from lockstep.scopes import is_plain
 from lockstep.steps.step import AsWritten, Step
 
@@ -81,23 +82,25 @@ class Call(Generic[Op]):
             return None if isinstance(planned, AsWritten) else planned
 
         return self.migrator.perform(
-            self.name,
-            steps,
-            self.as_written,
-            table=_table_of(self.operation),
-            locks=lambda: planned.locks if isinstance(planned, AsWritten) else (),
-            patient=patient,
-            undo=lambda: planned.undo if isinstance(planned, AsWritten) else _undo_of(planned),
-            fingerprint=self.fingerprint,
-            settings=settings,
-            index=index,
+            Work(
+                self.name,
+                self.as_written,
+                steps,
+                undo=lambda: planned.undo if isinstance(planned, AsWritten) else _undo_of(planned),
+                locks=lambda: planned.locks if isinstance(planned, AsWritten) else (),
+                table=_table_of(self.operation),
+                patient=patient,
+                fingerprint=self.fingerprint,
+                settings=tuple(settings),
+                index=index,
+            )
         )
 
     def exists(self, name: str, schema: str | None, column: str | None = None) -> bool:
         """Whether there is a relation of that name, or a column of it; asked before the operation is run."""
         if self.planning.offline:
             return False
-        with self.migrator.listener.hearing(hears=False):
+        with self.migrator.unheard():
             connection = self.planning.connection
             found = catalog.scalar(
                 connection, "SELECT to_regclass(%(name)s)::oid", name=catalog.qualified(name, schema)
@@ -126,7 +129,7 @@ class Call(Generic[Op]):
         """Raise LockstepError inside a savepoint of the revision's own, where nothing can be committed."""
         if not self.planning.in_savepoint():
             return
-        with self.migrator.listener.hearing(hears=False):
+        with self.migrator.unheard():
             concerned = is_concerned()
         if concerned:
             raise LockstepError(

@@ -11,26 +11,22 @@ from typing import TYPE_CHECKING, Any
 from lockstep.errors import CannotContinueError
 from lockstep.postgres import catalog
 from lockstep.revision.open_transaction import OpenTransaction
-from lockstep.revision.performing import Performing, Work, write_sql
-from lockstep.revision.planning import Planning, Touched
+from lockstep.revision.performing import Performing, write_sql
+from lockstep.revision.planning import Planning
 from lockstep.revision.record import Record
 from lockstep.revision.running import Running
 from lockstep.revision.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext, RevisionStep
     from sqlalchemy.engine import Connection
 
-    from lockstep.postgres.catalog import Table
     from lockstep.revision.ledger import Ledger, Underway
-    from lockstep.revision.listener import Listener
+    from lockstep.revision.performing import Work
     from lockstep.steps.pace import Pace
-    from lockstep.steps.step import Step
-
-    Locks = tuple[tuple[str, str], ...]
 
 log = logging.getLogger("alembic.lockstep")
 
@@ -43,8 +39,6 @@ class Migrator:
         self.ledger = ledger
         self.short_way = short_way
         self.context: MigrationContext
-        self.at_the_end: list[Callable[[], Any]] = []
-        """What follows the revision's own code."""
         self.transaction = OpenTransaction(pace)
         self.planning: Planning
         """What an operation's planner may ask."""
@@ -58,9 +52,9 @@ class Migrator:
         self.context = self.transaction.context = context
         self.planning = self._planning("", "")
 
-    def _planning(self, revision: str, direction: str) -> Planning:
+    def _planning(self, revision: str, direction: str, *, keeps: bool = False) -> Planning:
         return Planning(
-            self.context, self.pace, self.ledger.version_table, revision, direction, self.short_way, Touched()
+            self.context, self.pace, self.ledger.version_table, revision, direction, self.short_way, keeps
         )
 
     @contextmanager
@@ -69,30 +63,18 @@ class Migrator:
         if self.short_way:
             self.transaction.watcher = Watcher(connection, self.pace.lock_timeout / 2)
         try:
-            with self.listener.on(connection):
+            with self.transaction.listener.on(connection):
                 yield
         finally:
             if self.transaction.watcher is not None:
                 self.transaction.watcher.close()
-
-    def keeps_anything(self) -> bool:
-        """Whether anything is kept of what this version table's downgrades dropped."""
-        if self._keeps is None:
-            self._keeps = bool(
-                catalog.scalar(
-                    self.connection,
-                    "SELECT EXISTS (SELECT FROM lockstep.archive WHERE version_table = %(table)s)",
-                    table=self.ledger.version_table,
-                )
-            )
-        return self._keeps
 
     # -- a revision ------------------------------------------------------------------------------------
 
     def half_done(self) -> list[Underway]:
         """The revisions that are half done; read once in a run, and again after something was taken back."""
         if self._half_done is None:
-            found = self.ledger.read_all(self.connection)
+            found = self.ledger.read_all(self.planning.connection)
             self._half_done = {one.revision: one for one in found}
         return list(self._half_done.values())
 
@@ -108,118 +90,65 @@ class Migrator:
         """
         revision = str(step.revision.revision)
         direction = "upgrade" if step.is_upgrade else "downgrade"
-        self.planning = self._planning(revision, direction)
+        self.planning = self._planning(revision, direction, keeps=self._keeps_anything(direction))
         source_hash = hashlib.sha256(Path(step.revision.path).read_bytes()).hexdigest()
         record = self._record = Record(self.ledger, revision, direction, source_hash)
         self._performing = Performing(self.planning, self.transaction, record)
-        if self.offline:
+        if self.planning.offline:
             function(**arguments)
             return
         known = {one.revision: one for one in self.half_done()}.get(revision)
         if known is not None:
             _continue(known, direction)
             record.committed, record.in_another_session = known, True
-        running = Running(self.planning, self.transaction, record, self.at_the_end)
+        running = Running(self.planning, self.transaction, record)
         running.run(function, together=self.short_way, **arguments)
+
+    def _keeps_anything(self, direction: str) -> bool:
+        """Whether downgrades of this version table kept anything; asked once, and after each downgrade."""
+        if self.planning.offline or direction != "upgrade":
+            return False
+        if self._keeps is None:
+            self._keeps = bool(
+                catalog.scalar(
+                    self.planning.connection,
+                    "SELECT EXISTS (SELECT FROM lockstep.archive WHERE version_table = %(table)s)",
+                    table=self.ledger.version_table,
+                )
+            )
+        return self._keeps
 
     def finish(self, **_: Any) -> None:
         """Alembic's on_version_apply hook: forget the ledger in the transaction of the version table."""
-        if self._record is not None and not self.offline:
-            self._record.finish(self.connection)
+        if self._record is not None and not self.planning.offline:
+            self._record.finish(self.planning.connection)
             self.settled(self._record.revision)
             self._keeps = None if self.planning.direction == "downgrade" else self._keeps
             if self.planning.direction == "downgrade":
-                self.ledger.claim(self.connection)
+                self.ledger.claim(self.planning.connection)
 
     # -- an operation ----------------------------------------------------------------------------------
 
-    def perform(
-        self,
-        name: str,
-        steps_of: Callable[[], Sequence[Step] | None],
-        as_written: Callable[[], Any],
-        *,
-        table: tuple[str, str | None] | None = None,
-        locks: Callable[[], Locks] = tuple,
-        patient: bool = False,
-        undo: Callable[[], tuple[str, ...] | None] = lambda: None,
-        fingerprint: Callable[[], str | None] = lambda: None,
-        settings: Sequence[str] = (),
-        index: str | None = None,
-    ) -> Any:
-        """Run one operation; see ``Work``."""
-        work = Work(
-            name, as_written, steps_of, undo, locks=locks, table=table, patient=patient,
-            fingerprint=fingerprint, settings=tuple(settings), index=index,
-        )  # fmt: skip
-        if self.offline:
+    def perform(self, work: Work) -> Any:
+        """Run one operation."""
+        if self.planning.offline:
             return write_sql(self.planning, work)
         if self._performing is None:  # pragma: no cover - operations run in revisions
-            return as_written()
+            return work.as_written()
         return self._performing.perform(work)
+
+    def unheard(self) -> AbstractContextManager[None]:
+        """While Lockstep asks, what it sends is not written down as the revision's own."""
+        return self.transaction.listener.hearing(hears=False)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Outside of Alembic's transaction, which is committed first."""
-        if self.offline:
+        if self.planning.offline:
             yield
             return
         with self.transaction.outside():
             yield
-
-    # -- the names that operations/ and archive/ use until they are handed a Planning ---------------------
-
-    @property
-    def listener(self) -> Listener:
-        return self.transaction.listener
-
-    @property
-    def connection(self) -> Connection:
-        return self.planning.connection
-
-    @property
-    def revision(self) -> str:
-        return self.planning.revision
-
-    @property
-    def direction(self) -> str:
-        return self.planning.direction
-
-    @property
-    def offline(self) -> bool:
-        return bool(self.context.as_sql)
-
-    @property
-    def created(self) -> set[tuple[str | None, str]]:
-        return self.planning.touched.created
-
-    @property
-    def added(self) -> set[tuple[str, str]]:
-        return self.planning.touched.added
-
-    def takes_short_way(self, table: Table) -> bool:
-        return self.planning.takes_short_way(table)
-
-    def plain_operations(self) -> Operations:
-        return self.planning.plain_operations()
-
-    def compile(self, element: Any) -> str:
-        return self.planning.compile(element)
-
-    def in_savepoint(self) -> bool:
-        return self.planning.in_savepoint()
-
-    def name_of(self, element: Any) -> str:
-        return self.planning.name_of(element)
-
-    def warn(self, message: str) -> None:
-        self.planning.warn(message)
-
-    def has_added(self, table: str, *columns: str) -> bool:
-        return self.planning.has_added(table, *columns)
-
-    def is_created(self, name: str, schema: str | None) -> bool:
-        return self.planning.is_created(name, schema)
 
 
 def _continue(underway: Underway, direction: str) -> None:

@@ -51,6 +51,8 @@ class Planning:
     direction: str = ""
     """``upgrade`` or ``downgrade``."""
     short_way: bool = True
+    keeps: bool = False
+    """Whether the archive has anything that upgrades of this version table may give back."""
     touched: Touched = field(default_factory=Touched)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationStep
@@ -12,11 +11,7 @@ from alembic.util import CommandError
 
 from lockstep import private_names
 from lockstep.errors import CannotContinueError, LockstepError
-from lockstep.postgres import catalog
-from lockstep.postgres.session import execute, transaction, unhurried
-from lockstep.steps.locks import brief, take_locks
-from lockstep.steps.run import run_step
-from lockstep.steps.step import UNFILLED, Kind
+from lockstep.revision.undo import can_undo, lasting, undo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,9 +19,8 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    from lockstep.revision.ledger import Entry, Underway
+    from lockstep.revision.ledger import Underway
     from lockstep.revision.migrator import Migrator
-    from lockstep.steps.step import Step
 
     Asked = Callable[[Any, Any], Iterable[Any]]
 
@@ -73,7 +67,7 @@ def plan(
             log.info("revision %s is half done: taking it back", underway.revision)
             _end_reading(migrator)
             with migrator.outside():
-                undo(migrator, underway)
+                undo(migrator.planning.connection, migrator.pace, migrator.ledger, underway)
             migrator.settled(underway.revision)
             if (asked := _the_rest(script, context, asked)) is _NOTHING_LEFT:
                 return
@@ -81,7 +75,7 @@ def plan(
             log.info(
                 "revision %s is half done and cannot be taken back (%s cannot): finishing it first",
                 underway.revision,
-                ", ".join(_lasting(underway)),
+                ", ".join(lasting(underway)),
             )
             yield _step(script, underway)
     yield from asked(context.get_current_heads(), context)
@@ -111,8 +105,8 @@ def _concerns(
 
 
 def _end_reading(migrator: Migrator) -> None:
-    if migrator.connection.in_transaction():
-        migrator.connection.commit()
+    if migrator.planning.connection.in_transaction():
+        migrator.planning.connection.commit()
 
 
 def _refuse_without_file(script: ScriptDirectory, underway: Underway) -> None:
@@ -159,84 +153,3 @@ def _the_rest(script: ScriptDirectory, context: MigrationContext, asked: Asked) 
             return _NOTHING_LEFT
         return lambda heads, _: private_names.downgrade_steps(script, f"-{left}", heads)
     return asked
-
-
-def _lasting(underway: Underway) -> list[str]:
-    """The operations that cannot be taken back."""
-    return [e.says for e in underway.entries if any(step.undo is None for _, step in _begun(e))]
-
-
-def can_undo(underway: Underway) -> bool:
-    """Whether every step that was done, or may have been begun, can be taken back."""
-    return all(step.undo is not None for entry in underway.entries for _, step in _begun(entry))
-
-
-def _begun(entry: Entry) -> list[tuple[int, Step]]:
-    """The steps of an operation that may have left something, the last one first."""
-    begun = list(enumerate(entry.steps[: entry.done]))
-    following = entry.steps[entry.done : entry.done + 1]
-    if following and following[0].kind in {Kind.OUTSIDE, Kind.VALIDATED, Kind.FILL, Kind.COPY}:
-        begun.append((entry.done, following[0]))
-    return list(reversed(begun))
-
-
-def undo(migrator: Migrator, underway: Underway) -> None:
-    """Take a half-done revision back, the last operation first; can be stopped and called again."""
-    for entry in sorted(underway.entries, key=lambda e: -e.position):
-        for number, step in _begun(entry):
-            _undo_step(migrator, underway, entry, step, number)
-        log.info("%s: taken back", entry.says)
-    with transaction(migrator.connection):
-        migrator.ledger.finish(migrator.connection, underway.revision)
-
-
-def _but_as_filled(step: Step, underway: Underway) -> Step:
-    """The copy of what people wrote into a column, without what fills of the revision put there: a corrected
-    file may fill it otherwise.
-    """
-    if step.copy is None or not step.copy.written:
-        return step
-    column, table = step.copy.written, step.copy.table
-    fills = [one.fill for entry in underway.entries for one in entry.steps if one.fill]
-    conditions = [
-        f" AND source.{catalog.quote(column)}::text IS DISTINCT FROM ({expression})::text"
-        for fill in fills
-        if fill.table == table
-        for name, expression in zip(fill.columns, fill.expressions, strict=False)
-        if name == column
-    ]
-    statement = step.copy.statement.replace(UNFILLED, "".join(conditions))
-    return replace(step, copy=replace(step.copy, statement=statement))
-
-
-def _nothing_to_record() -> None:
-    """What can be run again from the start need not be written down."""
-
-
-def _undo_step(migrator: Migrator, underway: Underway, entry: Entry, step: Step, number: int) -> None:
-    connection = migrator.connection
-    statements = step.undo or ()
-    for first in step.before_undo:
-        kept = _but_as_filled(first, underway)
-        run_step(connection, migrator.pace, kept, kept.description, _nothing_to_record, again=True)
-
-    def record() -> None:
-        migrator.ledger.write(connection, underway, entry, number)
-
-    if step.kind is Kind.OUTSIDE:
-        with unhurried(connection):
-            if not (step.undo_present and catalog.scalar(connection, step.undo_present)):
-                for statement in statements:
-                    execute(connection, statement)
-        with transaction(connection):
-            record()
-        return
-
-    def work(budget: float) -> None:
-        if statements:
-            take_locks(connection, step.locks, budget)
-        for statement in statements:
-            execute(connection, statement)
-        record()
-
-    brief(connection, migrator.pace, f"taking back: {step.description}", work)

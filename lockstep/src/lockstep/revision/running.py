@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from lockstep import private_names
 from lockstep.postgres.session import sqlstate, transaction
 from lockstep.revision.open_transaction import Interrupted, RunInSteps
-from lockstep.revision.recovery import can_undo
+from lockstep.revision.undo import can_undo
 from lockstep.steps.locks import RETRIED, pause
 
 if TYPE_CHECKING:
@@ -33,12 +33,10 @@ class Running:
         planning: Planning,
         open_transaction: OpenTransaction,
         record: Record,
-        at_the_end: list[Callable[[], Any]],
     ) -> None:
         self._planning = planning
         self._transaction = open_transaction
         self._record = record
-        self._at_the_end = at_the_end
 
     def run(self, function: Callable[..., None], *, together: bool, **arguments: Any) -> None:
         """Run the function; again from its start where it has to run in steps, or where a statement of its
@@ -78,7 +76,6 @@ class Running:
         )
 
     def _restart(self, *, together: bool) -> None:
-        self._at_the_end.clear()
         self._planning.touched.clear()
         self._record.restart()
         self._transaction.start(together=together)
@@ -87,8 +84,6 @@ class Running:
     def _once(self, function: Callable[..., None], **arguments: Any) -> None:
         with self._transaction.listener.hearing(hears=True):
             function(**arguments)
-            for give_back in self._at_the_end:
-                give_back()
         with self._transaction.listener.hearing(hears=False):
             self._record.refuse_left_out()
             # What it did last is committed together with the version table: nothing to write down.

@@ -1,0 +1,110 @@
+"""Taking a half-done revision back, the last step first."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lockstep.postgres import catalog
+from lockstep.postgres.session import execute, transaction, unhurried
+from lockstep.steps.locks import brief, take_locks
+from lockstep.steps.run import run_step
+from lockstep.steps.step import UNFILLED, Kind
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from lockstep.revision.ledger import Entry, Ledger, Underway
+    from lockstep.steps.pace import Pace
+    from lockstep.steps.step import Step
+
+log = logging.getLogger("alembic.lockstep")
+
+
+def lasting(underway: Underway) -> list[str]:
+    """The operations that cannot be taken back."""
+    return [e.says for e in underway.entries if any(step.undo is None for _, step in _begun(e))]
+
+
+def can_undo(underway: Underway) -> bool:
+    """Whether every step that was done, or may have been begun, can be taken back."""
+    return all(step.undo is not None for entry in underway.entries for _, step in _begun(entry))
+
+
+def _begun(entry: Entry) -> list[tuple[int, Step]]:
+    """The steps of an operation that may have left something, the last one first."""
+    begun = list(enumerate(entry.steps[: entry.done]))
+    following = entry.steps[entry.done : entry.done + 1]
+    if following and following[0].kind in {Kind.OUTSIDE, Kind.VALIDATED, Kind.FILL, Kind.COPY}:
+        begun.append((entry.done, following[0]))
+    return list(reversed(begun))
+
+
+def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway) -> None:
+    """Take a half-done revision back, the last operation first; can be stopped and called again."""
+    for entry in sorted(underway.entries, key=lambda e: -e.position):
+        for number, step in _begun(entry):
+            _undo_step(connection, pace, ledger, underway, entry, step, number)
+        log.info("%s: taken back", entry.says)
+    with transaction(connection):
+        ledger.finish(connection, underway.revision)
+
+
+def _but_as_filled(step: Step, underway: Underway) -> Step:
+    """The copy of what people wrote into a column, without what fills of the revision put there: a corrected
+    file may fill it otherwise.
+    """
+    if step.copy is None or not step.copy.written:
+        return step
+    column, table = step.copy.written, step.copy.table
+    fills = [one.fill for entry in underway.entries for one in entry.steps if one.fill]
+    conditions = [
+        f" AND source.{catalog.quote(column)}::text IS DISTINCT FROM ({expression})::text"
+        for fill in fills
+        if fill.table == table
+        for name, expression in zip(fill.columns, fill.expressions, strict=False)
+        if name == column
+    ]
+    statement = step.copy.statement.replace(UNFILLED, "".join(conditions))
+    return replace(step, copy=replace(step.copy, statement=statement))
+
+
+def _nothing_to_record() -> None:
+    """What can be run again from the start need not be written down."""
+
+
+def _undo_step(
+    connection: Connection,
+    pace: Pace,
+    ledger: Ledger,
+    underway: Underway,
+    entry: Entry,
+    step: Step,
+    number: int,
+) -> None:
+    statements = step.undo or ()
+    for first in step.before_undo:
+        kept = _but_as_filled(first, underway)
+        run_step(connection, pace, kept, kept.description, _nothing_to_record, again=True)
+
+    def record() -> None:
+        ledger.write(connection, underway, entry, number)
+
+    if step.kind is Kind.OUTSIDE:
+        with unhurried(connection):
+            if not (step.undo_present and catalog.scalar(connection, step.undo_present)):
+                for statement in statements:
+                    execute(connection, statement)
+        with transaction(connection):
+            record()
+        return
+
+    def work(budget: float) -> None:
+        if statements:
+            take_locks(connection, step.locks, budget)
+        for statement in statements:
+            execute(connection, statement)
+        record()
+
+    brief(connection, pace, f"taking back: {step.description}", work)
