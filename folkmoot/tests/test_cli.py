@@ -65,6 +65,27 @@ def test_the_embedded_service_is_a_role_that_reads_and_writes_rows(folder: Path)
         assert psql(as_service + "INSERT INTO later VALUES (1) RETURNING n") == "1"
 
 
+@pytest.mark.parametrize("revision", ["6c4e1f90b2d7", pytest.param("cfcc4fd02d18", marks=pytest.mark.prove)])
+def test_a_data_folder_from_before_there_was_a_role_to_serve_is_served(folder: Path, revision: str) -> None:
+    assert run(folder, "migrate", revision).returncode == 0
+    insert = "INSERT INTO posts (title) VALUES ('at 1') RETURNING 1; "
+    role = "SELECT count(*) FROM pg_roles WHERE rolname = 'folkmoot_service'"
+    kept = insert if revision == "cfcc4fd02d18" else "SELECT 1; "
+    assert run(folder, "psql", "--", "-Atqc", kept + role).stdout.split() == ["1", "0"]
+    with Service(folder) as service, httpx.Client(base_url=service.url) as client:
+        body = {"email": "ada@example.com", "password": "correct horse battery staple"}
+        assert client.post("/users", json=body).status_code == 201
+        form = {"username": body["email"], "password": body["password"]}
+        client.headers["Authorization"] = f"Bearer {client.post('/login', data=form).json()['access_token']}"
+        post = client.post("/posts", json={"title": "Who speaks first?", "content": "Ada"}).json()
+        assert client.post("/vote", json={"post_id": post["id"], "dir": 1}).status_code == 201
+        assert client.get("/posts", params={"q": "speaks", "sort": "top"}).json()["items"][0]["votes"] == 1
+        assert client.get("/users/me/export").json()["votes"] == [{"post_id": post["id"]}]
+        assert client.get("/posts/1").status_code == 200
+        body = {"current_password": body["password"]}
+        assert client.request("DELETE", "/users/me", json=body).status_code == 204
+
+
 def test_after_a_kill_the_next_start_serves_what_was_acknowledged(folder: Path) -> None:
     with Service(folder) as service:
         insert = "INSERT INTO users (email, password) VALUES ('ada@example.com', 'x') RETURNING 1"
