@@ -70,12 +70,12 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     wrong: Counter[str] = Counter()
     terminalreporter.section("kill points")
     for case, victim, number, failed in sorted(killed):
-        terminalreporter.write_line(f"{case}: {victim} killed at {number} points, {failed} wrong")
+        terminalreporter.write_line(f"{case}: {victim} struck at {number} points, {failed} wrong")
         points[victim] += number
         wrong[victim] += failed
     for victim, number in points.items():
         terminalreporter.write_line(
-            f"all operations: {victim} killed at {number} points, {wrong[victim]} wrong"
+            f"all operations: {victim} struck at {number} points, {wrong[victim]} wrong"
         )
 
 

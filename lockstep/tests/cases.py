@@ -47,6 +47,14 @@ INSERT INTO kept (label) SELECT 'k' || n FROM generate_series(1, 50) n;
 """
 
 
+#: To roles that the kill harness makes.
+GRANTS = """
+GRANT SELECT ON ALL TABLES IN SCHEMA public, app TO reader;
+GRANT INSERT, UPDATE (note, age) ON people TO reader WITH GRANT OPTION;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public, app TO reader;
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     name: str

@@ -1,10 +1,9 @@
 """
-Kills a migration at a chosen statement, or lets the statement fail, and goes on: the proof that Lockstep can
-be stopped anywhere.
+Strikes a migration at a chosen statement and goes on: the proof that Lockstep can be stopped anywhere.
 
-A point is one statement or commit of the migrator's connection. The migrator runs in a forked process that
-counts its statements and, when it comes to the chosen one, kills itself (SIGKILL) or the server (immediate),
-or raises an error in the statement's place, which the migrator has to deal with.
+A point is one statement, commit or rollback of the migrator's connection. The migrator runs in a forked
+process that counts them and, when it comes to the chosen one, is struck: it kills itself (SIGKILL) or the
+server (immediate), or the statement fails in the server, with an error or for want of a lock.
 """
 
 from __future__ import annotations
@@ -19,20 +18,34 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from cases import ROWS, SCHEMA, Case
+from ground import USE
 from project import Project
-from state import catalog_of, rows_of
+from state import State, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    from cases import Case
+    from ground import Circumstances
     from testing.cluster import Cluster
 
-State = tuple[list[str], dict[str, list[str]]]
+#: What is struck: the migrator dies, the server does, a statement fails, a statement gets no lock.
+BLOWS = ("migrator", "statement", "lock", "server")
+
+#: Which way is struck, and what is run then. ``corrected``: upgraded by a file that was edited meanwhile.
+WAYS = (
+    ("upgrade", "upgrade"),
+    ("upgrade", "downgrade"),
+    ("upgrade", "corrected"),
+    ("downgrade", "downgrade"),
+    ("downgrade", "upgrade"),
+)
+
+_MORE = "op.create_table('corrected', sa.Column('id', sa.Integer(), primary_key=True))"
 
 
-def in_child(work: Callable[[], None], strike: Callable[[], None], at: int | None) -> tuple[int, bool]:
+def in_child(work: Callable[[], None], strike: Callable[[Any], None], at: int | None) -> tuple[int, bool]:
     """Run ``work`` in a forked process, ``strike`` at its statement number ``at``: (statements, failed)."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -40,11 +53,11 @@ def in_child(work: Callable[[], None], strike: Callable[[], None], at: int | Non
         os.close(reading)
         count = 0
 
-        def tick(*_: Any) -> None:
+        def tick(connection: Any, *_: Any) -> None:
             nonlocal count
             count += 1
             if count == at:
-                strike()
+                strike(connection)
 
         status = 1
         with suppress(BaseException):
@@ -63,116 +76,196 @@ def in_child(work: Callable[[], None], strike: Callable[[], None], at: int | Non
     return int(told or 0), status != 0
 
 
-class StruckError(sa.exc.DBAPIError):
-    """A statement that fails, with an error that the driver might have raised."""
-
-    def __init__(self) -> None:
-        super().__init__("struck", None, psycopg.errors.DataError("struck"))
+def fail(connection: Any, condition: str) -> None:
+    """Let a statement fail in the server, as the one at hand might."""
+    driver = connection.connection.dbapi_connection
+    try:
+        driver.execute(f"DO $$ BEGIN RAISE {condition} USING MESSAGE = 'struck'; END $$")
+    except psycopg.Error as error:
+        raise sa.exc.DBAPIError.instance("struck", None, error, psycopg.Error) from error
 
 
 class Proof:
-    """One case on one cluster: the undisturbed states, and every way of being killed on the way."""
+    """Revisions of some cases under some circumstances: undisturbed, and struck on the way."""
 
-    def __init__(self, cluster: Cluster, case: Case, folder: Path, template: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        cases: tuple[Case, ...],
+        circumstances: Circumstances,
+        template: str,
+        folder: Path,
+    ) -> None:
         self.cluster = cluster
-        self.case = case
+        self.circumstances = circumstances
         self.template = template
-        self.project = Project(folder, "", name=case.name[:28], short_way=False)
-        self.project.revision(case.upgrade, case.downgrade)
+        self.volatile = tuple(case.volatile for case in cases if case.volatile)
+        self.project = Project(folder, "", short_way=circumstances.mode != "steps")
+        self._says = f"{' and '.join(case.name for case in cases)} ({circumstances})"
+        self._up = "\n".join(case.upgrade for case in cases)
+        self._down = "\n".join(case.downgrade for case in reversed(cases))
+        self._write()
+        self._made: dict[tuple[str, ...], str] = {(): template}
         self._states: dict[tuple[str, ...], State] = {}
-        self._upgraded: str | None = None
+        self._plain: dict[str, State] = {}
 
-    def undisturbed(self, *directions: str) -> State:
-        """What a database is like after these directions, one after the other, with nobody killed."""
-        if directions not in self._states:
-            database = self.cluster.create_database(self.template)
-            # Down from nothing does nothing but create Alembic's own table.
-            for direction in directions or ("downgrade",):
-                self._go(database, direction)
-            self._states[directions] = self._state(database)
+    def __str__(self) -> str:
+        return self._says
+
+    def clear(self) -> None:
+        """Drop the databases that were kept."""
+        for database in set(self._made.values()) - {self.template}:
             self.cluster.drop_database(database)
-        return self._states[directions]
+        self._made = {(): self.template}
 
-    def _go(self, database: str, direction: str) -> None:
-        to = "head" if direction == "upgrade" else "base"
-        getattr(self.project, direction)(to, self.cluster.url(database, "psycopg"))
+    def _write(self, *, corrected: bool = False) -> None:
+        self.project.count = 0
+        more = f"\n{_MORE}" if corrected else ""
+        less = "op.drop_table('corrected', if_exists=True)\n" if corrected else ""
+        self.project.revision(self._up + more, less + self._down)
 
-    def _state(self, database: str) -> State:
-        return catalog_of(self.cluster, database), rows_of(self.cluster, database, self.case.volatile)
+    # -- undisturbed -----------------------------------------------------------------------------------
+
+    def is_possible(self) -> bool:
+        """Whether plain Alembic can run the cases, one after the other, there and back."""
+        database = self.cluster.create_database(self.template)
+        try:
+            for direction in ("upgrade", "downgrade"):
+                self._go(database, direction, plain=True)
+                self._plain[direction] = self._state(database)
+            self._go(database, "upgrade", plain=True)
+        except sa.exc.DBAPIError:
+            return False
+        finally:
+            self.cluster.drop_database(database)
+        return True
+
+    def compare(self) -> str | None:
+        """What is other than plain Alembic leaves it, with nobody struck; None where nothing is."""
+        for way in (("upgrade",), ("upgrade", "downgrade")):
+            if wrong := self.undisturbed(*way).difference(self._plain[way[-1]]):
+                return f"undisturbed {', '.join(way)}: {wrong}"
+        return None
+
+    def undisturbed(self, *way: str) -> State:
+        """What a database is like at the end of this way, with nobody struck."""
+        if way not in self._states:
+            self._states[way] = self._state(self._after(*way))
+        return self._states[way]
+
+    def _after(self, *way: str) -> str:
+        """A database that is kept as it is at the end of the way."""
+        if way not in self._made:
+            *before, last = way
+            database = self.cluster.create_database(self._after(*before))
+            if last == "use":
+                self._use(database)
+            else:
+                self._go(database, last)
+            self._made[way] = database
+        return self._made[way]
+
+    def _use(self, database: str) -> None:
+        """Somebody writes into what the revision has added, where it lets them."""
+        with self.cluster.connect(database) as connection:
+            connection.execute(USE.format(schema=self.circumstances.schema))
+
+    def _start(self, direction: str) -> tuple[str, ...]:
+        before = ("upgrade", "use", "downgrade") * self.circumstances.archive
+        return before if direction == "upgrade" else (*before, "upgrade", "use")
+
+    # -- struck ----------------------------------------------------------------------------------------
 
     def points(self, direction: str) -> int:
         """How many statements the direction has, found by running it."""
-        database = self._prepared(direction)
-        counted, failed = in_child(lambda: self._go(database, direction), lambda: None, None)
+        database = self.cluster.create_database(self._after(*self._start(direction)))
+        counted, failed = in_child(lambda: self._go(database, direction), lambda _: None, None)
         assert not failed
         self.cluster.drop_database(database)
         return counted
 
-    def _prepared(self, direction: str) -> str:
-        if direction == "upgrade":
-            return self.cluster.create_database(self.template)
-        if self._upgraded is None:
-            self._upgraded = self.cluster.create_database(self.template)
-            self._go(self._upgraded, "upgrade")
-        return self.cluster.create_database(self._upgraded)
+    def strike(self, direction: str, blow: str, at: int, then: str) -> str | None:
+        """Strike at a point and go on; what is wrong afterwards, or None.
 
-    def kill(self, direction: str, victim: str, at: int, then: str) -> str | None:
-        """Kill ``victim`` at a point, go on in the direction ``then``; what is wrong afterwards, or None."""
-        database = self._prepared(direction)
+        Then it goes the other way, which must end as if nobody had been struck as well.
+        """
+        start = self._start(direction)
+        database = self.cluster.create_database(self._after(*start))
 
-        def strike() -> None:
-            if victim == "statement":
-                raise StruckError
-            if victim == "migrator":
+        def struck(connection: Any) -> None:
+            if blow == "migrator":
                 os.kill(os.getpid(), signal.SIGKILL)
-            self.cluster.crash()
+            if blow == "server":
+                self.cluster.crash()
+            fail(connection, "lock_not_available" if blow == "lock" else "division_by_zero")
 
-        in_child(lambda: self._go(database, direction), strike, at)
-        if victim == "server":
+        in_child(lambda: self._go(database, direction), struck, at)
+        if blow == "server":
             self.cluster.start()
         try:
-            self._go(database, then)
+            wrong = self._go_on(database, start, direction, then)
         except Exception as error:  # noqa: BLE001  # told with the point it happened at
-            return f"{type(error).__name__}: {error}"
+            wrong = f"{type(error).__name__}: {error}"
+        if wrong is None:
+            self.cluster.drop_database(database)
+        return wrong
+
+    def _go_on(self, database: str, start: tuple[str, ...], direction: str, then: str) -> str | None:
+        done = (*start, direction)
+        other = "downgrade" if direction == "upgrade" else "upgrade"
+        if then == "corrected":
+            return self._corrected(database, done)
+        self._go(database, then)
+        # Finished and gone back from; or taken back, so it never was.
+        ends = [done] if then == direction else [start, (*done, other)]
+        if wrong := self._judge(database, ends):
+            return f"{then}: {wrong}"
+        back = other if then == direction else direction
+        self._go(database, back)
+        ends = [(*done, other)] if then == direction else [done, (*done, other, direction)]
+        if wrong := self._judge(database, ends):
+            return f"{then}, then {back}: {wrong}"
+        return None
+
+    def _corrected(self, database: str, done: tuple[str, ...]) -> str | None:
+        """Going on with a file that has another operation at its end."""
+        self._go_by_corrected_file(database, "upgrade")
+        with self.cluster.connect(database) as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {self.circumstances.schema}.corrected")
+        if wrong := self._judge(database, [done]):
+            return f"corrected: {wrong}"
+        self._go_by_corrected_file(database, "downgrade")
+        wrong = self._judge(database, [(*done, "downgrade")])
+        return wrong and f"corrected, then downgrade: {wrong}"
+
+    def _go_by_corrected_file(self, database: str, direction: str) -> None:
+        self._write(corrected=True)
+        try:
+            self._go(database, direction)
+        finally:
+            self._write()
+
+    def _judge(self, database: str, ways: list[tuple[str, ...]]) -> str | None:
+        """What is other than at the end of each of these ways; None where it is as at the end of one."""
         state = self._state(database)
-        self.cluster.drop_database(database)
-        return self._judge(state, direction, then)
+        wrongs = []
+        for way in ways:
+            wrongs.append(state.difference(self.undisturbed(*way)))
+            if wrongs[-1] is None:
+                return None
+        if len(ways) > 1:  # a part of it never was: PostgreSQL does not take back an enum's value
+            first, last = self.undisturbed(*ways[0]), self.undisturbed(*ways[1])
+            if state.difference(State(last.catalog, first.rows, first.sequences)) is None:
+                return None
+        return wrongs[-1]
 
-    def _judge(self, state: State, direction: str, then: str) -> str | None:
-        if then == "upgrade":
-            right = [self.undisturbed("upgrade")]
-            if direction == "downgrade":
-                right.append(self.undisturbed("upgrade", "downgrade", "upgrade"))
-        else:
-            # Finished and then brought down by the revision's own downgrade(), or taken back.
-            down, before = self.undisturbed("upgrade", "downgrade"), self.undisturbed()
-            right = [down, (down[0], before[1]), before]
-        if state in right:
-            return None
-        if state[0] not in [catalog for catalog, _ in right]:
-            return f"another catalog: {sorted(set(state[0]) ^ set(right[0][0]))}"
-        return f"other rows: {_difference(state[1], right[0][1])}"
+    def _go(self, database: str, direction: str, *, plain: bool = False) -> None:
+        to = "head" if direction == "upgrade" else "base"
+        url = sa.make_url(self.cluster.url(database, "psycopg"))
+        if self.circumstances.owner:
+            url = url.set(username="migrator")
+        url = url.update_query_dict({"options": f"-csearch_path={self.circumstances.schema}"})
+        getattr(self.project, direction)(to, url.render_as_string(), plain=plain)
 
-
-def _difference(found: dict[str, list[str]], right: dict[str, list[str]]) -> str:
-    for table in sorted({*found, *right}):
-        here, there = set(found.get(table, ())), set(right.get(table, ()))
-        if here != there or len(found.get(table, ())) != len(right.get(table, ())):
-            return f"{table}: {sorted(here - there)[:2]} instead of {sorted(there - here)[:2]}"
-    return "none"
-
-
-def template_of(cluster: Cluster) -> str:
-    """A database with the tables and rows of the cases."""
-    name = cluster.create_database()
-    with cluster.connect(name) as connection:
-        connection.execute(SCHEMA + ROWS)
-    return name
-
-
-def ways() -> Iterator[tuple[str, str]]:
-    """What runs when the blow falls, and what is run then."""
-    yield "upgrade", "upgrade"
-    yield "upgrade", "downgrade"
-    yield "downgrade", "downgrade"
-    yield "downgrade", "upgrade"
+    def _state(self, database: str) -> State:
+        return state_of(self.cluster, database, self.volatile)

@@ -1,11 +1,67 @@
-"""What a database is like: its catalog and its rows, as text to be compared."""
+"""What a database is like: its catalog, its rows and its sequences, as text to be compared."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testing.cluster import Cluster
+
+_OURS = (
+    "schemaname NOT LIKE 'pg\\_%' AND schemaname NOT LIKE 'lockstep%' AND schemaname <> 'information_schema'"
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """A database, all of its schemas."""
+
+    catalog: list[str]
+    rows: dict[str, list[str]]
+    sequences: dict[str, str]
+
+    def difference(self, right: State) -> str | None:
+        """What is other than in the state that is right; None where nothing is."""
+        if self.catalog != right.catalog:
+            here, there = set(self.catalog), set(right.catalog)
+            return f"another catalog: {sorted(here - there)} instead of {sorted(there - here)}"
+        for what in ("rows", "sequences"):
+            found, wanted = getattr(self, what), getattr(right, what)
+            for name in sorted({*found, *wanted}):
+                if found.get(name) != wanted.get(name):
+                    return f"other {what} of {name}: {_apart(found.get(name), wanted.get(name))}"
+        return None
+
+
+def _apart(found: list[str] | str | None, wanted: list[str] | str | None) -> str:
+    if not isinstance(found, list) or not isinstance(wanted, list):
+        return f"{found} instead of {wanted}"
+    here, there = set(found), set(wanted)
+    return (
+        f"{len(found)} instead of {len(wanted)}, "
+        f"{sorted(here - there)[:2]} instead of {sorted(there - here)[:2]}"
+    )
+
+
+def state_of(cluster: Cluster, database: str, volatile: Sequence[str] = ()) -> State:
+    """The state of a database, without the columns whose values are ``volatile``, nor their sequences."""
+    sequences: dict[str, str] = {}
+    with cluster.connect(database) as connection:
+        found = connection.execute(
+            "SELECT s.schemaname || '.' || s.sequencename, format('%I.%I', s.schemaname, s.sequencename), "
+            "(SELECT a.attname FROM pg_depend d JOIN pg_attribute a "
+            "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND d.deptype IN ('a', 'i') "
+            "WHERE d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass) "
+            f"FROM pg_sequences s WHERE {_OURS}"
+        ).fetchall()
+        for name, quoted, column in found:
+            drawn = connection.execute(f"SELECT last_value, is_called FROM {quoted}").fetchone()
+            if not volatile or column not in {*volatile, None}:
+                sequences[name] = str(drawn)
+    return State(catalog_of(cluster, database), rows_of(cluster, database, *volatile), sequences)
 
 
 def catalog_of(cluster: Cluster, database: str) -> list[str]:
@@ -16,17 +72,19 @@ def catalog_of(cluster: Cluster, database: str) -> list[str]:
     )
 
 
-def rows_of(cluster: Cluster, database: str, without: str | None = None) -> dict[str, list[str]]:
+def rows_of(cluster: Cluster, database: str, *without: str | None) -> dict[str, list[str]]:
+    """The rows of each table; those of ``public`` by the table's name alone."""
     with cluster.connect(database) as connection:
         tables = connection.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            f"SELECT schemaname, tablename FROM pg_tables WHERE {_OURS} AND tablename <> 'alembic_version'"
         ).fetchall()
         return {
-            table: [
+            table if schema == "public" else f"{schema}.{table}": [
                 row[0]
                 for row in connection.execute(
-                    f'SELECT (to_jsonb(t) - %s)::text FROM "{table}" t ORDER BY 1', [without or ""]
+                    f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{schema}"."{table}" t ORDER BY 1',
+                    [[name for name in without if name]],
                 )
             ]
-            for (table,) in tables
+            for schema, table in tables
         }

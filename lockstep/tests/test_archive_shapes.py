@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from archive_shapes import SHAPES, TYPES, Shape
-from killing import in_child
+from killing import fail, in_child
 from project import Project
 from state import catalog_of, rows_of
 
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
     from testing.cluster import Cluster
 
 
-class _StoppedError(Exception):
-    """What a statement is made to fail with."""
+def _fail(connection: Any) -> None:
+    fail(connection, "division_by_zero")
 
 
-def _fail() -> None:
-    raise _StoppedError
-
-
-def _die() -> None:
+def _die(_connection: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -63,12 +59,12 @@ class Lifecycle:
     def points(self, direction: str) -> int:
         """How many statements the direction has."""
         database = self.cluster.create_database(self.emptied if direction == "up" else self.filled)
-        count, failed = in_child(lambda: self.go(database, direction), lambda: None, None)
+        count, failed = in_child(lambda: self.go(database, direction), lambda _: None, None)
         assert not failed
         self.cluster.drop_database(database)
         return count
 
-    def stopped(self, direction: str, strike: Callable[[], None], at: int, then: tuple[str, ...]) -> str:
+    def stopped(self, direction: str, strike: Callable[[Any], None], at: int, then: tuple[str, ...]) -> str:
         """Stop a direction at a statement, take the ways ``then``; what is not as it was before, or ""."""
         database = self.cluster.create_database(self.emptied if direction == "up" else self.filled)
         in_child(lambda: self.go(database, direction), strike, at)
@@ -128,7 +124,7 @@ def test_its_rows_survive_a_stop_at_one_statement(shape: Shape, cluster18: Clust
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_survive_a_stop_at_every_statement(
     shape: Shape,
-    strike: Callable[[], None],
+    strike: Callable[[Any], None],
     lifecycle: Lifecycle,
     record_property: Callable[[str, object], None],
 ) -> None:
