@@ -200,6 +200,35 @@ def test_a_service_that_is_being_stopped_says_so(passwords: Passwords) -> None:
         asyncio.run(passwords.hash("long enough"))
 
 
+@pytest.mark.parametrize("moment", ["spawning", "computing", "stopped"])
+def test_the_end_does_not_wait_for_the_process_that_hashes(moment: str) -> None:
+    passwords = Passwords(CHEAP)
+    hashing_now = process(passwords)
+    pool = passwords._pool  # noqa: SLF001
+    if moment == "spawning":  # and it never gets any further
+        os.kill(hashing_now.pid or 0, signal.SIGSTOP)
+    if moment == "stopped":
+        hashing_now.kill()
+        hashing_now.join()
+
+    async def asked() -> None:
+        slow = PasswordHasher(time_cost=100_000, memory_cost=19456, parallelism=1)
+        passwords._costs = slow.time_cost, slow.memory_cost, slow.parallelism  # noqa: SLF001
+        waiting = asyncio.create_task(passwords.hash("x"))
+        if moment == "computing":
+            await asyncio.wrap_future(pool.submit(hashing.ready, COSTS))
+        else:
+            await asyncio.sleep(0)
+        passwords.close()
+        with pytest.raises(Unavailable, match="being stopped"):
+            await waiting
+
+    began = time.monotonic()
+    asyncio.run(asked())
+    assert time.monotonic() - began < 15
+    assert hashing_now.exitcode == -signal.SIGKILL
+
+
 def test_who_hashes_ends_with_the_worker_even_where_that_is_killed() -> None:
     program = (
         "import asyncio, multiprocessing\n"

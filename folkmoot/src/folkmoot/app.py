@@ -51,9 +51,11 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         with database.server(settings):
             async with await pool.open_pool(settings) as app.state.pool:
                 app.state.passwords = passwords = Passwords(hasher)
-                app.openapi()  # made once, before anybody waits for it
-                yield
-                passwords.close()
+                try:
+                    app.openapi()  # made once, before anybody waits for it
+                    yield
+                finally:
+                    passwords.close()
 
     app = FastAPI(
         title="Folkmoot",

@@ -30,6 +30,7 @@ R = TypeVar("R")
 #: keeps the memory bus free: with the 64 MiB of RFC 9106's second choice a hash takes ten times as long here,
 #: and the feed waits for it.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+_STOPPING = "The service is being stopped."
 
 
 class Passwords:
@@ -42,10 +43,15 @@ class Passwords:
         #: Wait for the worker's turn to hash. Hold no database connection while waiting: the pool is for
         #: requests that can be answered now.
         self.turn = self._turns.turn
+        self._closed = False
         self._pool = self._start()
 
     def close(self) -> None:
-        """End the process, when it is done with what it computes."""
+        """End the process at once, whatever it is at; who waits for it is told that the service stops."""
+        self._closed = True
+        # From Python 3.14 on this is `kill_workers`. A pool that has ended has none.
+        for process in list((self._pool._processes or {}).values()):  # noqa: SLF001
+            process.kill()
         self._pool.shutdown()
 
     async def hash(self, password: str, *, registering: bool = False) -> str:
@@ -66,17 +72,19 @@ class Passwords:
 
     async def _compute(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Have the process compute something; raises Unavailable where the process ends meanwhile."""
+        if self._closed:
+            raise Unavailable(_STOPPING)
         question = partial(function, *args, **kwargs)
         try:
             working = self._pool.submit(question)
         except BrokenProcessPool:  # it ended while nobody asked
             self._replace()
             working = self._pool.submit(question)
-        except RuntimeError:  # closed
-            raise Unavailable("The service is being stopped.") from None
         try:
             return await asyncio.wrap_future(working)
         except BrokenProcessPool:
+            if self._closed:
+                raise Unavailable(_STOPPING) from None
             self._replace()
             raise Unavailable("Passwords cannot be checked now. Try again soon.") from None
 
