@@ -40,6 +40,10 @@ FLOORS ?= lockstep/tests
 floors: .venv-floors/installed  ## Run Lockstep's tests on the lowest versions it supports; FLOORS=… some files
 	@.venv-floors/bin/python -m pytest -m "not prove" -n 2 --dist loadfile -p no:cacheprovider $(FLOORS)
 
+.PHONY: wheel
+wheel: .venv/installed  ## Install Lockstep's wheel in a new environment, and type what its first page says
+	@$(BIN)/python -m pytest -m prove lockstep/tests/test_start_page.py
+
 .PHONY: prove
 prove: .venv/installed  ## Run the tests that take long: every kill point, millions of rows
 	@$(BIN)/python -m pytest -m prove -n 2 --dist worksteal

@@ -112,7 +112,7 @@ def section(
         f"subtracted. The clients alone, for {alone.took:.0f} s: longest statement "
         f'{duration(alone.stall)}. *Failed* counts statements that ended in an error; after "cached plan '
         'must not change result type" a client prepares anew and retries once (*retried*), as '
-        "[lockstep.md](lockstep.md) explains.\n\n" + _table(free)
+        "[lockstep/docs/operations.md](../lockstep/docs/operations.md) explains.\n\n" + _table(free)
     )
     if held:
         text += (

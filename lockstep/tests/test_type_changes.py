@@ -12,8 +12,7 @@ import sqlalchemy as sa
 import lockstep
 from lockstep import LockstepError
 from lockstep.steps.run import run_step
-from project import Project
-from state import catalog_of, rows_of
+from world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,29 +28,9 @@ INSERT INTO account SELECT n, n * 10, 'n' || n, '2024-06-01 12:00' FROM generate
 WIDEN = "op.alter_column('account', 'v', type_=sa.BigInteger())"
 
 
-class World:
-    """A database with accounts, and a project that changes them."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster = cluster
-        self.name = cluster.create_database()
-        self.project = Project(folder / "project", cluster.url(self.name, "psycopg"), short_way=False)
-        self.run(ACCOUNTS)
-
-    def run(self, statement: str) -> list[tuple[object, ...]]:
-        with self.cluster.connect(self.name) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    def state(self) -> tuple[list[str], dict[str, list[str]]]:
-        """Schema and rows, whatever Alembic made for itself."""
-        schema = [s for s in catalog_of(self.cluster, self.name) if "alembic_version" not in s]
-        return schema, rows_of(self.cluster, self.name)
-
-
 @pytest.fixture
 def world(cluster: Cluster, tmp_path: Path) -> Iterator[World]:
-    made = World(cluster, tmp_path)
+    made = World(cluster, tmp_path, ACCOUNTS)
     yield made
     cluster.drop_database(made.name)
 

@@ -123,6 +123,7 @@ def _refuse(connection: Connection, table: Table, column: Column) -> None:
         raise LockstepError(
             f"{table}.{column.name}: its type cannot be changed while these depend on it: "
             + ", ".join(row[0] for row in in_the_way)
+            + ". Drop them before the operation and create them again after it"
         )
     if column.generated:
         raise LockstepError(

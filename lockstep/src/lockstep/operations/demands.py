@@ -225,8 +225,8 @@ def _refuse_twins(connection: Connection, conversion: Conversion, rows: str, nam
     if found:
         raise LockstepError(
             f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: unique index {name} "
-            f"would have these values more than once: {'; '.join(row[0] for row in found)}; "
-            "nothing was changed"
+            "would have these values more than once; nothing was changed. Put them right first: "
+            + "; ".join(row[0] for row in found)
         )
 
 
@@ -247,6 +247,6 @@ def _refuse_orphans(connection: Connection, conversion: Conversion, key: Foreign
     if found:
         raise LockstepError(
             f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: foreign key "
-            f"{key.name} would be broken by these rows: {'; '.join(row[0] for row in found)}; "
-            "nothing was changed"
+            f"{key.name} would be broken by these rows; nothing was changed. Put them right first: "
+            + "; ".join(row[0] for row in found)
         )

@@ -22,7 +22,7 @@ def refuse_unfillable(connection: Connection, table: Table, doing: str) -> None:
     if holders:
         raise LockstepError(
             f"{table}: {doing} is not possible while rows of the table are kept in columns of its row type: "
-            + ", ".join(holders)
+            f"{', '.join(holders)}. Drop those columns, or give them another type, first"
         )
     rules = catalog.rows(
         connection,

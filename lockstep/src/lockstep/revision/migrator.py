@@ -155,7 +155,7 @@ def _continue(underway: Underway, direction: str) -> None:
     if underway.direction != direction:
         raise CannotContinueError(
             f"the {underway.direction} of revision {underway.revision} is half done, "
-            f"so its {direction} cannot start"
+            f"so its {direction} cannot start: `alembic {underway.direction}` finishes it"
         )
     log.info(
         "continuing revision %s, begun at %s: %d operations are under way or done",
