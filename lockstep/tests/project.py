@@ -6,6 +6,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING
 
+import pytest
 from alembic import command
 from alembic.config import Config
 
@@ -112,3 +113,23 @@ class Project:
         command.upgrade(config, to, sql=True)
         assert isinstance(config.output_buffer, io.StringIO)
         return config.output_buffer.getvalue()
+
+
+#: An operation of the project whose tables are failing.SCHEMA.
+ADDS = "op.add_column('books', sa.Column('pages', sa.Integer(), server_default='100'))"
+
+
+def edit(project: Project, name: str, old: str, new: str) -> None:
+    """Edit a revision's file, as its author does."""
+    path = project.folder / "versions" / f"{name}.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def stops(project: Project, body: str, downgrade: str = "pass") -> str:
+    """A revision that stops half way."""
+    name = project.revision(f"{body}\nraise RuntimeError('stopped')", downgrade)
+    with pytest.raises(RuntimeError, match="stopped"):
+        project.upgrade(name)
+    return name

@@ -14,7 +14,7 @@ from failing import SCHEMA
 from lockstep import LockstepError
 from lockstep.commands.main import main
 from lockstep.errors import CannotContinueError
-from project import Project
+from project import ADDS, Project, edit, stops
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
@@ -46,24 +46,6 @@ def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     project.revision("op.create_table('first', sa.Column('id', sa.Integer(), primary_key=True))")
     project.upgrade()
     return project
-
-
-def edit(project: Project, name: str, old: str, new: str) -> None:
-    path = project.folder / "versions" / f"{name}.py"
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def stops(project: Project, body: str, downgrade: str = "pass") -> str:
-    """A revision that stops half way."""
-    name = project.revision(f"{body}\nraise RuntimeError('stopped')", downgrade)
-    with pytest.raises(RuntimeError, match="stopped"):
-        project.upgrade(name)
-    return name
-
-
-ADDS = "op.add_column('books', sa.Column('pages', sa.Integer(), server_default='100'))"
 
 
 def test_a_corrected_file_goes_on_when_it_repeats_what_was_done(
@@ -303,103 +285,6 @@ def test_a_commit_of_the_revisions_own_then_a_statement_then_an_operation(
     assert project.current() == "r2 (head)"
     with cluster18.connect(database) as connection:
         assert connection.execute("SELECT DISTINCT price FROM books").fetchall() == [(2,)]
-
-
-@pytest.mark.parametrize("short_way", [True, False])
-def test_run_migrations_passes_arguments_to_revisions(project: Project, *, short_way: bool) -> None:
-    edit_env = project.folder / "env.py"
-    edit_env.write_text(
-        "import alembic.context, lockstep\n"
-        "run = alembic.context.run_migrations\n"
-        "options = alembic.context.config.attributes\n"
-        "lockstep.run(url=options['url'], **options['run'])\n"
-    )
-    project.revision("pass")
-    project.upgrade(short_way=short_way)
-
-
-def test_session_state_holds_when_another_process_goes_on(
-    project: Project, cluster18: Cluster, database: str
-) -> None:
-    with cluster18.connect(database) as connection:
-        connection.execute("CREATE SCHEMA other; CREATE TABLE other.books (id integer)")
-    stops(project, f"op.execute('SET search_path TO other')\n{ADDS}")
-    edit(
-        project, "r2", "raise RuntimeError('stopped')",
-        "op.add_column('books', sa.Column('more', sa.Integer())); op.execute('RESET search_path')",
-    )  # fmt: skip
-    project.upgrade()
-    with cluster18.connect(database) as connection:
-        found = connection.execute(
-            "SELECT table_schema, column_name FROM information_schema.columns "
-            "WHERE table_name = 'books' AND column_name IN ('pages', 'more') ORDER BY 2"
-        ).fetchall()
-    assert found == [("other", "more"), ("other", "pages")]
-
-
-def test_set_local_holds_over_lockteps_own_commits(
-    project: Project, cluster18: Cluster, database: str
-) -> None:
-    with cluster18.connect(database) as connection:
-        connection.execute("CREATE SCHEMA other; CREATE TABLE other.books (id integer)")
-    project.revision(
-        f"op.get_bind().execute(sa.text('SET LOCAL search_path TO other'))\n{ADDS}\n"
-        "op.add_column('books', sa.Column('more', sa.Integer()))\n"
-        "assert op.get_bind().execute(sa.text('SHOW search_path')).scalar() == 'other'"
-    )
-    project.upgrade()
-    project.revision("assert op.get_bind().execute(sa.text('SHOW search_path')).scalar() != 'other'")
-    project.upgrade()
-    with cluster18.connect(database) as connection:
-        found = connection.execute(
-            "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'other'"
-        ).fetchone()
-    assert found == (3,)
-
-
-def test_a_temporary_table_of_a_session_that_is_gone_is_refused_with_the_way_back(
-    project: Project, cluster18: Cluster, database: str
-) -> None:
-    before = catalog_of(cluster18, database), rows_of(cluster18, database)
-    stops(project, f"op.execute('CREATE TEMP TABLE t AS SELECT 1 AS a')\n{ADDS}")
-    with pytest.raises(CannotContinueError, match=r"temporary table \(t\), and the session"):
-        project.upgrade()
-    project.downgrade("r1")
-    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
-
-
-def test_a_table_that_a_commit_would_drop_is_refused_in_a_sentence(project: Project) -> None:
-    project.revision(f"op.execute('CREATE TEMP TABLE t (a int) ON COMMIT DROP')\n{ADDS}")
-    with pytest.raises(LockstepError, match="temporary table t is dropped on commit"):
-        project.upgrade()
-    project.upgrade(short_way=True)
-
-
-def test_deferred_constraints_stay_deferred(project: Project, cluster18: Cluster, database: str) -> None:
-    with cluster18.connect(database) as connection:
-        connection.execute("ALTER TABLE books ALTER CONSTRAINT books_author_id_fkey DEFERRABLE")
-    project.revision(
-        "bind = op.get_bind()\nbind.execute(sa.text('SET CONSTRAINTS ALL DEFERRED'))\n"
-        f"{ADDS}\n"
-        "bind.execute(sa.text('UPDATE books SET author_id = 999 WHERE id = 1'))\n"
-        "bind.execute(sa.text('UPDATE books SET author_id = 1 WHERE id = 1'))\n"
-        "op.create_table('new', sa.Column('id', sa.Integer()))"
-    )
-    project.upgrade()
-    assert project.current() == "r2 (head)"
-
-
-def test_a_violated_deferred_constraint_is_told_where_lockstep_has_to_commit(
-    project: Project, cluster18: Cluster, database: str
-) -> None:
-    with cluster18.connect(database) as connection:
-        connection.execute("ALTER TABLE books ALTER CONSTRAINT books_author_id_fkey DEFERRABLE")
-    project.revision(
-        "bind = op.get_bind()\nbind.execute(sa.text('SET CONSTRAINTS ALL DEFERRED'))\n"
-        f"bind.execute(sa.text('UPDATE books SET author_id = 999 WHERE id = 1'))\n{ADDS}"
-    )
-    with pytest.raises(LockstepError, match="violated at a point where Lockstep has to commit"):
-        project.upgrade()
 
 
 def test_a_raw_concurrent_index_is_recognised_from_the_catalog(

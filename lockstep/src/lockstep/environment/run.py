@@ -16,12 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from lockstep import operations, private_names
 from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
-from lockstep.environment import privileges
 from lockstep.environment.connection import connected_to, synchronous
 from lockstep.environment.failures import explained
 from lockstep.environment.one_migrator import only_migrator
 from lockstep.errors import LockstepError
-from lockstep.revision import recovery
+from lockstep.revision import privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
 from lockstep.steps.events import received_by

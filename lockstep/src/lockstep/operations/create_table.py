@@ -19,6 +19,8 @@ def create_table(call: Call[ops.CreateTableOp]) -> Any:
     end of the revision.
     """
     operation = call.operation
+    if {str(prefix).upper() for prefix in operation.prefixes or ()} & {"TEMP", "TEMPORARY"}:
+        return call.as_written()  # as the revision's own statement: it lives as long as the session
     if operation.if_not_exists and call.exists(operation.table_name, operation.schema):
         table = call.perform(lambda: AsWritten(undo=()))
     else:

@@ -18,6 +18,7 @@ from lockstep.postgres.catalog import qualified
 from lockstep.postgres.functions import changes_nothing, only_touches_rows
 from lockstep.postgres.heavy import heavy_work
 from lockstep.postgres.statements import Classified, StatementKind, classify
+from lockstep.revision.made import is_temporary
 from lockstep.steps.step import AsWritten
 
 if TYPE_CHECKING:
@@ -57,17 +58,13 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         )  # fmt: skip
     if classified.kinds == {StatementKind.SESSION}:
         return call.as_written()
-    settings = [
-        statement.text
-        for statement in classified.statements
-        if statement.kind is StatementKind.SESSION and not statement.creates
-    ]
+    session = tuple(one for one in classified.statements if one.kind is StatementKind.SESSION)
     with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
     return call.perform(
         lambda: _plan(call, classified),
         patient=patient,
-        settings=settings,
+        session=Classified(session) if session else None,
         index=_concurrent_index(classified),
     )
 
@@ -136,9 +133,10 @@ def _undo(call: Call[ops.ExecuteSQLOp], classified: Classified) -> tuple[str, ..
     """
     connection = call.planning.connection
     undo: tuple[str, ...] = ()
+    temporary = {created.name for created in classified.creates if created.temporary}
     for statement in classified.statements:
         alone = Classified((statement,))
-        if changes_nothing(connection, alone) or _writes_new_tables(call, alone):
+        if changes_nothing(connection, alone) or _writes_new_tables(call, alone, temporary):
             continue
         if not statement.creates or statement.fields.get("replace"):
             return None
@@ -150,15 +148,17 @@ def _undo(call: Call[ops.ExecuteSQLOp], classified: Classified) -> tuple[str, ..
     return undo
 
 
-def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified) -> bool:
+def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified, temporary: set[str]) -> bool:
+    """Whether it only writes rows of tables that the revision made, or of ``temporary`` ones."""
     if not only_touches_rows(call.planning.connection, classified):
         return False
     tree = {name: statement.fields for statement in classified.statements for name in statement.node[:1]}
-    written = [
-        node["relation"] for node in syntax.nodes(tree, "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
-    ]
+    written = [node["relation"] for node in syntax.nodes(tree, *syntax.WRITERS)]
     return bool(written) and all(
-        call.planning.is_created(table["relname"], table.get("schemaname")) for table in written
+        call.planning.is_created(table["relname"], table.get("schemaname"))
+        or table["relname"] in temporary
+        or is_temporary(call.planning.connection, table)
+        for table in written
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lockstep.postgres.catalog import Table
+    from lockstep.postgres.statements import Classified
     from lockstep.revision.planning import Planning
 
     Plan = Sequence[Step] | AsWritten
@@ -66,13 +67,13 @@ class Call(Generic[Op]):
         plan: Callable[[], Plan],
         *,
         patient: bool = False,
-        settings: Sequence[str] = (),
+        session: Classified | None = None,
         index: str | None = None,
     ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
-        ``patient``: its locks make nobody wait, so it may wait for them. ``settings`` are what it sets for
-        the session: set again where the rest of it was done by a process that is gone.
+        ``patient``: its locks make nobody wait, so it may wait for them. ``session`` is what of it lives as
+        long as the session: set again where the rest was done by a process that is gone.
         """
         planned: Plan = AsWritten(undo=None)
 
@@ -91,7 +92,7 @@ class Call(Generic[Op]):
                 table=_table_of(self.operation),
                 patient=patient,
                 fingerprint=self.fingerprint,
-                settings=tuple(settings),
+                session=session,
                 index=index,
             )
         )

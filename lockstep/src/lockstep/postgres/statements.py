@@ -147,7 +147,7 @@ def _statement(text: str, name: str, fields: Node) -> Statement:
     creates = syntax.created_objects(name, fields)
     if creates and all(created.temporary for created in creates):
         kind = StatementKind.SESSION
-        until_commit = syntax.drops_on_commit(fields)
+        until_commit = syntax.on_commit(fields) == "ONCOMMIT_DROP"
     functions = tuple(dict.fromkeys(syntax.function_names(fields)))
     return Statement(text, kind, creates, functions, until_commit, (name, json.dumps(fields)))
 

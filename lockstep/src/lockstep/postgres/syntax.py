@@ -45,15 +45,20 @@ def function_names(tree: Any) -> Iterator[tuple[str, ...]]:
         yield names(call["funcname"])
 
 
+#: Statements that write rows of their ``relation``.
+WRITERS = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
+
+
 def writes_rows(tree: Any) -> bool:
     """Whether something below (a WITH query) inserts, updates, deletes or merges."""
-    return any(True for _ in nodes(tree, "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"))
+    return any(True for _ in nodes(tree, *WRITERS))
 
 
-def drops_on_commit(fields: Node) -> bool:
-    """Whether a temporary table goes with the transaction."""
+def on_commit(fields: Node) -> str:
+    """What ends with the transaction: a temporary table (``ONCOMMIT_DROP``), its rows; empty: nothing."""
     into = fields.get("into") or fields.get("intoClause") or {}
-    return "ONCOMMIT_DROP" in {fields.get("oncommit"), into.get("onCommit")}
+    said = fields.get("oncommit") or into.get("onCommit")
+    return str(said) if said in {"ONCOMMIT_DROP", "ONCOMMIT_DELETE_ROWS"} else ""
 
 
 #: Statements that create something, with what it is and which field has its name.

@@ -117,6 +117,8 @@ class Listener:
         many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> tuple[str, Any]:
         self._check()
+        if self._state is not None:
+            statement = self._state.lasting(statement)
         if not self._hears:
             self._look(statement)
             if self._made_before and made.type_undo(connection, statement) in self._made_before:
@@ -131,7 +133,7 @@ class Listener:
                 answer = self._journal.answer(connection, statement, reads=_reads(classified))
                 self._answered = answer is not None
                 if answer is not None:
-                    self._refuse_lost(classified)
+                    self.refuse_lost(classified)
                     return answer, [()] if many else ()
             self._limit(connection, classified)
         if self.asyncpg and not parameters and context is not None and context.compiled is None:
@@ -151,7 +153,7 @@ class Listener:
             another.execute(f"SET LOCAL lock_timeout = {limit}")
         self.timed_out = True
 
-    def _refuse_lost(self, classified: Classified) -> None:
+    def refuse_lost(self, classified: Classified) -> None:
         """Raise for a temporary table that was made in a session that is gone."""
         lost = [one.name for one in classified.creates if one.temporary]
         if lost and self._record is not None and self._record.in_another_session:
@@ -213,7 +215,8 @@ class Listener:
     def _before_commit(self, connection: Connection) -> None:
         self._committing()
         if self._hears and self._state is not None:  # the revision's own commit: what it set for the
-            self._state.end_of_transaction()  # transaction ends with it
+            with self.hearing(hears=False):  # transaction ends with it
+                self._state.end_of_transaction(connection)
         self.write(connection)
 
     def _savepoint(self, _connection: Connection, name: str | None) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockstep.postgres import catalog
+from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import quote
 from lockstep.postgres.statements import StatementKind, classify
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from lockstep.postgres.statements import Classified
-    from lockstep.postgres.syntax import CreatedObject
+    from lockstep.postgres.statements import Classified, Statement
+    from lockstep.postgres.syntax import CreatedObject, Node
 
 _RELATIONS = {"table": "TABLE", "index": "INDEX", "sequence": "SEQUENCE"}
 _TYPES = {"type": "TYPE", "domain": "DOMAIN"}
@@ -36,11 +36,30 @@ def undo_of(connection: Connection, classified: Classified) -> tuple[str, ...] |
                 if drop is None:
                     return None
                 undo.insert(0, drop)
+        elif statement.kind is StatementKind.WRITES_ROWS and _writes_temporary_tables(connection, statement):
+            continue
         elif statement.kind not in {
             StatementKind.READS, StatementKind.SESSION, StatementKind.UPKEEP, StatementKind.LOCK,
         } or (statement.functions and _may_change(connection, statement.functions)):  # fmt: skip
             return None
     return tuple(undo)
+
+
+def is_temporary(connection: Connection, relation: Node) -> bool:
+    """Whether a table (its RangeVar) is one of this session's temporary ones."""
+    if relation.get("schemaname", "pg_temp") != "pg_temp":
+        return False
+    name = f"pg_temp.{quote(relation['relname'])}"
+    return bool(catalog.scalar(connection, "SELECT to_regclass(%(name)s) IS NOT NULL", name=name))
+
+
+def _writes_temporary_tables(connection: Connection, statement: Statement) -> bool:
+    """Whether it writes rows of temporary tables alone, and calls nothing that may write others."""
+    tree = {statement.node[0]: statement.fields}
+    written = [n["relation"] for n in syntax.nodes(tree, *syntax.WRITERS)]
+    return all(is_temporary(connection, one) for one in written) and not (
+        statement.functions and _may_change(connection, statement.functions)
+    )
 
 
 def leaves_nothing(connection: Connection, classified: Classified) -> bool:

@@ -179,7 +179,6 @@ class OpenTransaction:
         connection = self.connection
         if connection.in_nested_transaction():
             return
-        self.refuse_pinned()
         self._rest()
         self.check()
         held = self.state.before_commit(connection)
@@ -199,15 +198,6 @@ class OpenTransaction:
         if self.watcher is not None:
             self.watcher.rest()
 
-    def refuse_pinned(self) -> None:
-        """Raise where a commit would drop a temporary table that the revision may still need."""
-        if (table := self.state.pins(self.connection)) is not None:
-            raise LockstepError(
-                f"the revision's temporary table {table} is dropped on commit, and Lockstep has to commit "
-                "here, so that nobody waits. Make it without ON COMMIT DROP, put what follows into another "
-                "revision, or let it be one transaction with `with lockstep.plain():`"
-            )
-
     def end(self) -> None:
         """The revision's function is done: what is written down goes with the version table."""
         self._rest()
@@ -215,7 +205,7 @@ class OpenTransaction:
         self.listener.forget()
         self.together = False
         private_names.adopt_transaction(self.context)
-        self.state.end_of_transaction()
+        self.state.end_of_transaction(self.connection)
         self.state.restore(self.connection)
 
     def roll_back(self) -> None:
@@ -240,7 +230,6 @@ class OpenTransaction:
                 yield
                 return
             private_names.adopt_transaction(self.context)
-            self.refuse_pinned()
             self._rest()
             self.check()
             held = self.state.before_commit(self.connection)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from lockstep.errors import CannotContinueError
+from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
-from lockstep.revision import together
+from lockstep.revision import privileges, together
 from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
 from lockstep.revision.open_transaction import Interrupted, RunInSteps
@@ -24,6 +24,7 @@ from lockstep.steps.step import Kind, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lockstep.postgres.statements import Classified
     from lockstep.revision.open_transaction import OpenTransaction
     from lockstep.revision.planning import Planning
     from lockstep.revision.record import Record
@@ -43,9 +44,9 @@ class Work:
     ``steps`` plans it (None: it runs as written), ``as_written`` runs what plain Alembic runs. ``table`` is
     locked first and looked at again where it was taken for empty. ``patient``: its locks make nobody wait, so
     it may wait for them. ``undo`` gives what takes the operation back as written, asked before it runs.
-    ``fingerprint`` tells it from another operation of the same name. ``settings`` are what it sets for the
-    session, which is set again where it was done before. ``index`` is built outside of transactions, and the
-    catalog tells whether it was.
+    ``fingerprint`` tells it from another operation of the same name. ``session`` are its statements
+    whose effect lives as long as the session: set again where it was done before. ``index`` is built outside
+    of transactions, and the catalog tells whether it was.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Work:
     table: tuple[str, str | None] | None = None
     patient: bool = False
     fingerprint: Callable[[], str | None] = lambda: None
-    settings: tuple[str, ...] = ()
+    session: Classified | None = None
     index: str | None = None
 
 
@@ -73,13 +74,13 @@ class Performing:
         listener = self._transaction.listener
         with listener.hearing(hears=False):
             listener.cut()
+            self._refuse_role()
             key, position = self._record.begin(work.name)
             entry = self._record.find(key, work.fingerprint)
             if entry and entry.finished:
                 log.info("%s: done before", work.name)
                 if self._record.in_another_session:
-                    for statement in work.settings:
-                        execute(self._planning.connection, statement)
+                    self._set_again(work)
                 return None
             if entry and _is_unknown(entry):
                 if not entry.steps[0].present:
@@ -113,12 +114,31 @@ class Performing:
                     raise RunInSteps(f"{work.name} did not get its locks") from error
                 raise
 
+    def _set_again(self, work: Work) -> None:
+        """What an operation sets for the session, in another one than it was run in."""
+        if work.session is None:
+            return
+        self._transaction.listener.refuse_lost(work.session)
+        for statement in work.session.statements:
+            execute(self._planning.connection, statement.text)
+        self._transaction.state.note(work.session)
+
+    def _refuse_role(self) -> None:
+        """Where the revision has set a role: raise if that may not write down what is done."""
+        state = self._transaction.state
+        if state.role_changed:
+            state.role_changed = False
+            if denied := privileges.refusal(self._planning.connection):
+                raise LockstepError(denied)
+
     def _inside(self, work: Work, entry: Entry) -> Any:
         """As written, in the transaction that is open."""
         listener = self._transaction.listener
         undo = work.undo()
         listener.made = []
         result = work.as_written()
+        if work.session is not None:
+            self._transaction.state.note(work.session)
         if undo is not None:
             undo = (*undo, *listener.made)
         # The plain SQL is rendered when it has to be written down, and that is seldom.
@@ -199,11 +219,12 @@ class Performing:
 
     def _as_written(self, entry: Entry, work: Work) -> Any:
         connection, pace = self._planning.connection, self._planning.pace
-        listener = self._transaction.listener
+        listener, state = self._transaction.listener, self._transaction.state
+        held: dict[str, str | None] = {}
 
         def run(budget: float = pace.lock_timeout) -> Any:
             listener.made = []
-            self._transaction.state.defer_again(connection)
+            state.defer_again(connection)
             take_locks(connection, work.locks(), budget)
             if work.table is not None and self._planning.short_way:
                 self._lock_while_empty(*work.table)
@@ -213,13 +234,19 @@ class Performing:
                 undo = (*undo, *listener.made)
             done = replace(entry, steps=(replace(entry.steps[0], undo=undo),))
             self._record.write(connection, done, 1)
+            if work.session is not None:
+                state.note(work.session)
+                held.update(state.before_commit(connection))
             return result
 
         if work.patient:
             with unhurried(connection), watch(connection, entry.says, pace), transaction(connection):
-                return run()
-        new = work.table is not None and self._planning.is_created(*work.table)
-        return brief(connection, pace, entry.says, run, max_hold=not new)
+                result = run()
+        else:
+            new = work.table is not None and self._planning.is_created(*work.table)
+            result = brief(connection, pace, entry.says, run, max_hold=not new)
+        state.after_commit(connection, held)
+        return result
 
     def _lock_while_empty(self, name: str, schema: str | None) -> None:
         """Lock a table that was found empty; raise where somebody has written to it since."""

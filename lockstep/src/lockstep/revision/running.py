@@ -107,6 +107,7 @@ class Running:
         # InvalidRequestError: the revision's code has ended Alembic's transaction before it raised.
         with suppress(DBAPIError, InvalidRequestError), self._transaction.outside():
             self._record.read(connection)
+            self._transaction.state.end_of_transaction(connection)
             if self._record.committed is None:
                 return
             with transaction(connection):

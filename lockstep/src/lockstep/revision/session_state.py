@@ -1,7 +1,8 @@
 """What a revision sets for its session or its transaction lives as long as its author may believe.
 
 Plain Alembic's transaction ends with the revision: SET LOCAL and SET CONSTRAINTS hold to its end, a temporary
-table made ON COMMIT DROP is there until then. Lockstep may commit in between.
+table made ON COMMIT DROP is there until then. Lockstep may commit in between: it makes the table without
+that, and drops it where the author's transaction ends.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
-from lockstep.postgres import catalog
+from lockstep.postgres import catalog, syntax
 from lockstep.postgres.session import execute, sqlstate
-from lockstep.postgres.statements import StatementKind
+from lockstep.postgres.statements import StatementKind, classify
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from lockstep.postgres.statements import Classified, Statement
+    from lockstep.postgres.statements import Classified
 
 _SET_CONFIG = re.compile(
     r"set_config\s*\(\s*'([^']+)'.*?,\s*(?:true|'t'|'true'|'on')\s*\)", re.IGNORECASE | re.DOTALL
 )
+
+_ON_COMMIT = re.compile(r"\s+ON\s+COMMIT\s+(DROP|DELETE\s+ROWS)\b", re.IGNORECASE)
 
 
 class SessionState:
@@ -35,11 +38,10 @@ class SessionState:
         self._before: dict[str, str | None] = {}
         """What such a setting was before Lockstep made it hold over a commit of its own."""
         self._constraints: list[str] = []
-        self._dropped_on_commit: dict[str, str] = {}
-        self.temporary: list[str] = []
-        """Temporary tables that the revision made."""
-        self.has_role = False
-        """Whether it has set a role, which need not be allowed to write the ledger."""
+        self._on_commit: dict[str, str] = {}
+        """Temporary tables, by what becomes of them when the author's transaction ends."""
+        self.role_changed = False
+        """Whether the revision has set a role since somebody looked: it may have no right to the ledger."""
 
     def note(self, classified: Classified) -> None:
         """The revision has sent these statements."""
@@ -49,27 +51,21 @@ class SessionState:
             name, fields = statement.node[0], statement.fields
             if name == "VariableSetStmt":
                 setting = str(fields.get("name", "")).lower()
-                self.has_role |= setting in {"role", "session_authorization"}
+                self.role_changed |= setting in {"role", "session_authorization"}
                 if statement.until_commit and setting and not setting.startswith("transaction"):
                     self._local.add(setting)
             elif name == "ConstraintsSetStmt":
                 self._constraints.append(statement.text)
-            self._note_created(statement)
             self._local.update(found.lower() for found in _SET_CONFIG.findall(statement.text))
 
-    def _note_created(self, statement: Statement) -> None:
-        for created in statement.creates:
-            if created.temporary:
-                self.temporary.append(created.name)
-                if statement.until_commit:
-                    self._dropped_on_commit[created.name] = statement.text
-
-    def pins(self, connection: Connection) -> str | None:
-        """The temporary table that a commit would drop; None where there is none."""
-        for name in self._dropped_on_commit:
-            if catalog.scalar(connection, "SELECT to_regclass(%(n)s)", n=f"pg_temp.{catalog.quote(name)}"):
-                return name
-        return None
+    def lasting(self, sql: str) -> str:
+        """The text with temporary tables that Lockstep's own commits leave alone, and the author's do not."""
+        for found in reversed(list(_ON_COMMIT.finditer(sql))):
+            ends, without = _ends(sql), sql[: found.start()] + sql[found.end() :]
+            for table in ends.keys() - _ends(without).keys():  # none where it stands in a string
+                self._on_commit[table] = ends[table]
+                sql = without
+        return sql
 
     def before_commit(self, connection: Connection) -> dict[str, str | None]:
         """What has to hold again after a commit that the revision's author does not know of.
@@ -102,11 +98,16 @@ class SessionState:
         for statement in self._constraints:
             execute(connection, statement)
 
-    def end_of_transaction(self) -> None:
+    def end_of_transaction(self, connection: Connection) -> None:
         """The author ends the transaction: so does what was set for it."""
         self._local.clear()
         self._constraints.clear()
-        self._dropped_on_commit.clear()
+        for table, end in list(self._on_commit.items()):
+            if end == "ONCOMMIT_DROP":
+                execute(connection, f"DROP TABLE IF EXISTS pg_temp.{catalog.quote(table)}")
+                del self._on_commit[table]
+            else:
+                execute(connection, f"TRUNCATE pg_temp.{catalog.quote(table)}")
 
     def restore(self, connection: Connection) -> None:
         """Put back what Lockstep let hold on over its own commits."""
@@ -116,6 +117,16 @@ class SessionState:
                 _set(connection, name, value)
             else:
                 self._before[name] = value
+
+
+def _ends(sql: str) -> dict[str, str]:
+    """The temporary tables that a text makes which do not outlast the transaction as they are."""
+    return {
+        created.name: end
+        for statement in classify(sql).statements
+        for created in statement.creates
+        if created.temporary and (end := syntax.on_commit(statement.fields))
+    }
 
 
 def _setting(connection: Connection, name: str) -> str | None:
