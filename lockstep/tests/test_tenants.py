@@ -13,6 +13,7 @@ from alembic import command
 from command_line import made, revision, typed
 from lockstep import LockstepError
 from lockstep.environment.one_migrator import only_migrator, resolved_version_table
+from lockstep.revision.ledger import Ledger
 from project import Project
 
 if TYPE_CHECKING:
@@ -145,6 +146,37 @@ def test_tenants_do_not_wait_for_each_other_and_one_tenant_is_migrated_once(
             assert not entered.is_set()
         thread.join(60)
         assert entered.is_set()
+
+
+def test_two_that_start_at_once_on_a_new_database_make_the_ledger_once(
+    tmp_path: Path, cluster18: Cluster, database: str
+) -> None:
+    url = cluster18.url(database, "psycopg")
+    project = Project(tmp_path / "project", url, version_table="others")
+    project.revision("op.create_table('things', sa.Column('a', sa.Text()))")
+    failed: list[BaseException] = []
+
+    def upgrade() -> None:
+        try:
+            project.upgrade()
+        except BaseException as error:  # noqa: BLE001  # told by the assertion
+            failed.append(error)
+
+    second = threading.Thread(target=upgrade)
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.begin() as first, cluster18.connect(database) as looking:
+        Ledger("public.alembic_version").create(first)
+        second.start()
+        while (
+            second.is_alive()
+            and not looking.execute(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND application_name = 'lockstep'"
+            ).fetchone()
+        ):
+            pass
+    second.join(60)
+    assert failed == []
+    assert project.current().endswith("r1 (head)")
 
 
 def test_the_version_table_is_resolved_as_alembic_finds_it(cluster18: Cluster, database: str) -> None:
