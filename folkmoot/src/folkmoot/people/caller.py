@@ -13,6 +13,7 @@ from fastapi.security.base import SecurityBase
 
 from folkmoot.http.problems import LoginRequired, TokenRefused
 from folkmoot.people import limits
+from folkmoot.people.tokens import Claims
 from folkmoot.postgres.pool import Connection, Transaction, transaction
 from folkmoot.postgres.statement import Statement
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from folkmoot.people.limits import Limit
-    from folkmoot.people.tokens import Claims, Tokens
+    from folkmoot.people.tokens import Tokens
     from folkmoot.postgres.pool import Pool
 
 #: The session that asks, for any statement: one row where it lives, and none where it or its person is gone.
@@ -41,11 +42,16 @@ _NOTE_USE = Statement("""
 """)
 
 
+def session_ended() -> TokenRefused:
+    """What is said where the session that a token names has ended, or its account is gone."""
+    return TokenRefused("The session of this access token has ended.")
+
+
 async def _look_up(connection: Connection | Pool, claims: Claims) -> None:
     """See to it that a claimed session lives, and note its use; raises TokenRefused."""
     row = await _LOOK_UP.row(connection, person=claims.user_id, session=claims.session_id)
     if row is None:
-        raise TokenRefused("The session of this access token has ended.")
+        raise session_ended()
     if not row["noted"]:
         await _NOTE_USE.row(connection, session=claims.session_id)
 
@@ -59,6 +65,10 @@ class Caller:
     user_id: int
     session_id: int
     connection: Connection
+
+    async def check(self) -> None:
+        """Look the session up once more, where nothing was found to do; raises TokenRefused."""
+        await _look_up(self.connection, Claims(self.user_id, self.session_id))
 
 
 class Bearer:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from folkmoot.http.problems import Forbidden, TooManyAttempts
 from folkmoot.people import events
+from folkmoot.people.caller import session_ended
 from folkmoot.people.email import normalised
 from folkmoot.people.limits import client_of
 from folkmoot.people.login_failures import Attempts
 from folkmoot.postgres.pool import transaction
 
 if TYPE_CHECKING:
-    import asyncpg
     from fastapi import Request
 
     from folkmoot.people.passwords import Passwords
@@ -55,7 +55,7 @@ _BY_ADDRESS = f"""
 _BY_ID = f"""
     SELECT found.id, found.password, TRUE AS known, '' AS folded, dearest.bcrypt_cost
       FROM ({_DEAREST}) AS dearest
-      LEFT JOIN (SELECT id::bigint, password FROM users WHERE id = $1::bigint) AS found ON TRUE
+      JOIN (SELECT id::bigint, password FROM users WHERE id = $1::bigint) AS found ON TRUE
 """
 
 
@@ -81,7 +81,10 @@ async def prove_by_address(request: Request, username: str, password: str) -> Pr
 
 
 async def prove_again(request: Request, user_id: int, password: str | None) -> Proof:
-    """Ask somebody who is logged in for the password again; raises Forbidden, and as `prove_by_address`."""
+    """Ask somebody who is logged in for the password again.
+
+    Raises Forbidden, TokenRefused where the account was deleted meanwhile, and as `prove_by_address`.
+    """
     if password is None:
         raise Forbidden("This needs the current_password as well.")
     proof = await _prove(request, _BY_ID, (user_id,), password)
@@ -116,7 +119,9 @@ async def _look(request: Request, query: str, key: tuple[str | int, ...]) -> _Fo
     """Find the account and count its failures; raises TooManyAttempts."""
     pool: Pool = request.app.state.pool
     async with pool.acquire() as connection:
-        row = cast("asyncpg.Record", await connection.fetchrow(query, *key))
+        row = await connection.fetchrow(query, *key)
+        if row is None:
+            raise session_ended()
         account_id, known = row["id"], bool(row["known"])
         attempts = Attempts(account_id, row["folded"], client_of(request))
         wait = await attempts.wait(connection, known=known)

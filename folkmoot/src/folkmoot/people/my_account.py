@@ -10,7 +10,7 @@ from pydantic import Field
 
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body
-from folkmoot.http.problems import Forbidden, TokenRefused, TooManyAttempts
+from folkmoot.http.problems import Forbidden, TooManyAttempts
 from folkmoot.http.routes import Route
 from folkmoot.people import events, sessions
 from folkmoot.people.accounts import (
@@ -22,7 +22,7 @@ from folkmoot.people.accounts import (
     Password,
     json_response,
 )
-from folkmoot.people.caller import Member, MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.caller import Member, MemberBearer, session_ended
 from folkmoot.people.common_passwords import refuse_own_words
 from folkmoot.people.credentials import changed_meanwhile, prove_again
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
@@ -97,6 +97,7 @@ async def delete_account(
     proof = await prove_again(request, user_id, confirmation.current_password if confirmation else None)
     async with bearer.transaction() as caller:
         if await caller.connection.fetchval(_DELETE, user_id, proof.hash) is None:
+            await caller.check()
             raise changed_meanwhile()
     events.note("account_deleted", request, account_id=user_id, session_id=caller.session_id)
     return Response(status_code=204)
@@ -105,7 +106,7 @@ async def delete_account(
 async def update(caller: Caller, changes: dict[str, Any], proved: str | None) -> asyncpg.Record:
     """Change some of `_CHANGEABLE`; `proved` is the hash that the password was verified against, if it was.
 
-    Raises EmailTaken, and Forbidden where somebody has changed the password since it was verified.
+    Raises EmailTaken, TokenRefused, and Forbidden where the password was changed since it was verified.
     """
     names = [name for name in _CHANGEABLE if name in changes]
     if not names:
@@ -123,6 +124,7 @@ async def update(caller: Caller, changes: dict[str, Any], proved: str | None) ->
     except asyncpg.UniqueViolationError:
         raise EmailTaken from None
     if row is None:
+        await caller.check()
         raise changed_meanwhile()
     return row
 
@@ -130,5 +132,5 @@ async def update(caller: Caller, changes: dict[str, Any], proved: str | None) ->
 async def _mine(caller: Caller) -> asyncpg.Record:
     row = await caller.connection.fetchrow(MINE, caller.user_id)
     if row is None:
-        raise TokenRefused("The session of this access token has ended.")
+        raise session_ended()
     return row

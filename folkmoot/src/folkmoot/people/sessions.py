@@ -230,6 +230,7 @@ async def end_all_sessions(
     async with bearer.transaction() as caller:
         ended = await caller.connection.fetch(_END_ALL, user_id, proof.hash)
         if not ended:  # not even the session that asks
+            await caller.check()
             raise changed_meanwhile()
     for each in ended:
         _note_end(request, user_id, each["id"], "all ended")
@@ -240,6 +241,7 @@ async def end_all_sessions(
 async def end_session(request: Request, caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """End one of my sessions; its tokens are refused from then on."""
     if await caller.connection.fetchval(_END, id, caller.user_id) is None:
+        await caller.check()
         raise NotFound("You have no such session.")
     _note_end(request, caller.user_id, id, "ended")
     return Response(status_code=204)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 (Pydantic and msgspec read the annotations)
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import asyncpg
 import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -15,12 +16,8 @@ from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body, Id
 from folkmoot.http.problems import Forbidden, NotFound
 from folkmoot.http.routes import Route
-from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader
+from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader, session_ended
 from folkmoot.postgres.statement import Statement
-
-if TYPE_CHECKING:
-    import asyncpg
-
 
 #: Who sees, finds and votes on a post `p`: everybody, or its owner alone while it is a draft. `:person` asks,
 #: null for somebody who is not logged in. Every query on posts has this condition.
@@ -157,10 +154,10 @@ async def find(reader: Bearer | Anonymous, post_id: int) -> asyncpg.Record:
 
 
 async def written(caller: Caller, post_id: int) -> asyncpg.Record:
-    """The row of a post that its owner has just written; raises NotFound."""
+    """The row of a post that its owner has just written; raises TokenRefused."""
     row = await ONE.row(caller.connection, person=caller.user_id, session=caller.session_id, post=post_id)
-    if row is None:
-        raise missing()
+    if row is None:  # the post is ours until the transaction ends
+        raise session_ended()
     return row
 
 
@@ -169,8 +166,11 @@ def missing() -> NotFound:
 
 
 async def insert(owner: Caller, post: NewPost) -> int:
-    """Add a post and return its id."""
-    made: int = await _INSERT.value(owner.connection, person=owner.user_id, **post.model_dump())
+    """Add a post and return its id; raises TokenRefused where the owner's account was deleted meanwhile."""
+    try:
+        made: int = await _INSERT.value(owner.connection, person=owner.user_id, **post.model_dump())
+    except asyncpg.ForeignKeyViolationError:
+        raise session_ended() from None
     return made
 
 
@@ -191,6 +191,7 @@ async def delete(owner: Caller, post_id: int, if_match: str | None) -> None:
 
 async def _refuse(caller: Caller, post_id: int) -> None:
     """Say why nothing was written."""
+    await caller.check()
     owner_id = await _OWNER.value(caller.connection, person=caller.user_id, post=post_id)
     if owner_id is None:
         raise missing()
