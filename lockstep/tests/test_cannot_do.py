@@ -180,6 +180,7 @@ def test_a_column_of_a_table_without_a_key_is_kept_and_not_given_back(
     world.run("UPDATE account SET color = 'red' WHERE id = 1")
     world.project.downgrade("base")
     assert "has no key to find its rows by: color is kept under a lock" in caplog.text
+    assert "and will not be given back by itself when the revision runs up again" in caplog.text
     world.project.upgrade()
     assert "was kept from a table without a key; it stays in" in caplog.text
     assert world.run("SELECT DISTINCT color FROM account") == [(None,)]

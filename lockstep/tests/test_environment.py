@@ -137,6 +137,34 @@ def test_an_engine_in_the_configs_attributes_is_used(
     assert "public.things_a" in relations(cluster18, database)
 
 
+@pytest.mark.parametrize("how", ["url", "engine"])
+def test_a_percent_sign_of_a_project_on_asyncpg_is_that(
+    project: Project, cluster18: Cluster, database: str, how: str
+) -> None:
+    """psycopg would take it for a placeholder; a project on psycopg writes it twice."""
+    project.revision(
+        "op.get_bind().exec_driver_sql(\"UPDATE things SET a = '100%' WHERE a LIKE 'a1%'\")\n"
+        "found = op.get_bind().exec_driver_sql(\"SELECT count(*) FROM things WHERE a LIKE '100%'\")\n"
+        "assert found.scalar() == 12\n"
+        "assert op.get_bind().execute(sa.text(\"SELECT '5%' || :a\"), {'a': '%'}).scalar() == '5%%'"
+    )
+    url = cluster18.url(database, "asyncpg")
+    config = project.config(url)
+    if how == "engine":
+        config.attributes.update(url=None, connection=create_async_engine(url))
+    command.upgrade(config, "head")
+    assert "r3" in project.current()
+
+
+@pytest.mark.parametrize("short_way", [True, False], ids=["together", "steps"])
+def test_a_percent_sign_of_a_project_on_psycopg_is_written_twice(
+    project: Project, *, short_way: bool
+) -> None:
+    project.revision("assert op.get_bind().exec_driver_sql(\"SELECT '5%%'\", ()).scalar() == '5%'")
+    project.upgrade(short_way=short_way)
+    assert "r3" in project.current()
+
+
 def test_an_async_connection_runs_it_in_its_transaction(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -214,7 +214,8 @@ def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) ->
     said = f"{table}: keep column {name}"
     if not key:
         planning.warn(
-            f"{table} has no key to find its rows by: {name} is kept under a lock, with the rest of its row"
+            f"{table} has no key to find its rows by: {name} is kept under a lock, with the rest of its row, "
+            f"and will not be given back by itself when the revision runs up again"
         )
         return [Step(said, sql=(*tried(drop[0]), *kept.under_a_lock(drop)), locks=locks, undo=None)]
     begin = (*tried(drop[0]), *kept.begin())

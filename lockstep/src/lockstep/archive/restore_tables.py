@@ -302,7 +302,12 @@ def _sequences(r: _Return) -> list[str]:
         if last is not None:
             owned = f"pg_get_serial_sequence({literal(r.table.sql)}, {literal(column)})"
             went = f"coalesce(pg_sequence_last_value({owned}::regclass), {last})"
-            statements.append(f"SELECT setval({owned}, greatest({last}, {went}))")
+            further = (
+                f"CASE WHEN seqincrement < 0 THEN least({last}, {went}) ELSE greatest({last}, {went}) END"
+            )
+            statements.append(
+                f"SELECT setval(seqrelid, {further}) FROM pg_sequence WHERE seqrelid = {owned}::regclass"
+            )
     return statements
 
 

@@ -60,6 +60,13 @@ def connected_to(url: str | URL | None, connection: Any) -> Iterator[Connection]
         yield connected
 
 
+def is_asyncpg(url: str | URL | None, connection: Any) -> bool:
+    """Whether the project runs on asyncpg: its revisions are written for that driver."""
+    if connection is not None:
+        return bool(connection.dialect.driver == "asyncpg")
+    return url is not None and _parsed(url).drivername == "postgresql+asyncpg"
+
+
 def _migrates(dialect: sa.Dialect) -> bool:
     return dialect.name == "postgresql" and dialect.driver == "psycopg" and not dialect.is_async
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep import operations, private_names
 from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
-from lockstep.environment.connection import connected_to, synchronous
+from lockstep.environment.connection import connected_to, is_asyncpg, synchronous
 from lockstep.environment.failures import explained
 from lockstep.environment.one_migrator import only_migrator
 from lockstep.errors import LockstepError
@@ -113,8 +113,9 @@ def _run(
             return
         with connected.begin():
             ledger.locate(connected, table, schema)
-        pace = replace(pace, version_table=ledger.version_table)
-        _run_online(connected, Migrator(pace, ledger, short_way=short_way), configure, arguments)
+        migrator = Migrator(replace(pace, version_table=ledger.version_table), ledger, short_way=short_way)
+        migrator.transaction.listener.asyncpg = is_asyncpg(url, connection)
+        _run_online(connected, migrator, configure, arguments)
 
 
 def _configure_logging(config: Config) -> None:

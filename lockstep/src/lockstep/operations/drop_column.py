@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 from alembic.operations import ops
 
 from lockstep.archive.keep_column import keep_column
+from lockstep.errors import LockstepError
 from lockstep.operations.before_drop import before_drop
 from lockstep.operations.drop_table import kept_table
 from lockstep.operations.register import Call, describe, performs
+from lockstep.postgres import catalog
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
     from typing import Any
 
     from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
 
 
 @performs(ops.DropColumnOp, lambda op: describe(op, op.table_name, op.column_name))
@@ -34,6 +37,8 @@ def drop_column(call: Call[ops.DropColumnOp]) -> Any:
 def _plan(call: Call[ops.DropColumnOp]) -> Plan:
     operation, connection = call.operation, call.planning.connection
     table = kept_table(call)
+    if table is not None:
+        _refuse_rows_elsewhere(call, table)
     kept = keep_column(call.planning, table, operation.column_name, call.plain_sql()) if table else None
     if table is not None and kept is not None:
         # Its indexes serve to the last: copying its values may take long.
@@ -44,3 +49,14 @@ def _plan(call: Call[ops.DropColumnOp]) -> Plan:
         return AsWritten(undo=None)
     described = f"{table}: drop column {operation.column_name}"
     return [*before, Step(described, sql=tuple(call.plain_sql()), undo=None)]
+
+
+def _refuse_rows_elsewhere(call: Call[ops.DropColumnOp], table: Table) -> None:
+    """Whole rows of the table that columns elsewhere hold would lose the value, and nothing keeps it."""
+    holders = catalog.row_type_users(call.planning.connection, table.oid)
+    if holders:
+        raise LockstepError(
+            f"{call.name}: rows of {table} are kept in {', '.join(holders)}, and lose their "
+            f"{call.operation.column_name}, which the archive does not keep. Nothing was changed. Let it go "
+            "with `with lockstep.derived():`"
+        )
