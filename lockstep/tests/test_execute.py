@@ -203,6 +203,7 @@ def test_a_function_that_changes_something_is_not_taken_for_one_that_does_not(pr
     ("statement", "valid"),
     [
         ("CREATE INDEX CONCURRENTLY things_name ON things (name)", True),
+        ("CREATE INDEX CONCURRENTLY things_name ON things (name) WHERE name LIKE 'n%'", True),
         ("DROP INDEX CONCURRENTLY things_number", None),
     ],
 )

@@ -14,6 +14,7 @@ from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.rehearsal import rehearsal
+from lockstep.revision.together import SMALL
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
@@ -116,10 +117,6 @@ def _change_type(call: Call[ops.AlterColumnOp], table: Table, statements: list[s
     )
 
 
-#: A table of no more bytes is rewritten, its indexes built anew and its foreign keys checked, in 20 ms.
-_SMALL = 256 * 1024
-
-
 def _is_a_moment(connection: Connection, table: Table, column: str) -> bool:
     """Whether the table is small, and so are those at the other end of the column's foreign keys."""
     return bool(
@@ -136,7 +133,7 @@ def _is_a_moment(connection: Connection, table: Table, column: str) -> bool:
             """,
             oid=table.oid,
             column=column,
-            most=_SMALL,
+            most=SMALL,
         )
     )
 

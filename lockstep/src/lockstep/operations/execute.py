@@ -19,6 +19,7 @@ from lockstep.postgres.functions import changes_nothing, only_touches_rows
 from lockstep.postgres.heavy import heavy_work
 from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.revision.made import is_temporary
+from lockstep.revision.together import is_small
 from lockstep.steps.step import AsWritten
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from lockstep.postgres.syntax import CreatedObject
 
 log = logging.getLogger("alembic.lockstep")
-
-#: A table with no more than this on disk is read or rewritten in a moment.
-_SMALL_BYTES = 256 * 1024
 
 
 def _name(operation: ops.ExecuteSQLOp) -> str:
@@ -65,27 +63,16 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         lambda: _plan(call, classified),
         patient=patient,
         session=Classified(session) if session else None,
-        index=_concurrent_index(classified),
     )
 
 
-def _concurrent_index(classified: Classified) -> str | None:
-    """The index that a single CREATE INDEX CONCURRENTLY makes, as SQL: the catalog tells of it."""
-    created = classified.creates
-    if len(classified.statements) != 1 or len(created) != 1 or created[0].kind != "index":
-        return None
-    if not classified.statements[0].fields.get("concurrent") or not created[0].name:
-        return None
-    return qualified(created[0].name, created[0].schema)
-
-
 def _sql(call: Call[ops.ExecuteSQLOp]) -> str:
-    """The text, as the driver gets it."""
+    """The text, as PostgreSQL gets it."""
     sql: Any = call.operation.sqltext
     if isinstance(sql, str):
         return sql.replace("\\:", ":")
     try:
-        return str(sql.compile(dialect=call.planning.context.dialect))
+        return call.planning.compile(sql)
     except CompileError:
         return str(sql)
 
@@ -111,11 +98,7 @@ def _large_table(call: Call[ops.ExecuteSQLOp], name: str, schema: str | None) ->
     table = catalog.find_table(connection, name, schema)
     if table is None or table.kind not in {"r", "p", "m"}:
         return None
-    size = catalog.scalar(
-        connection, "SELECT sum(pg_table_size(oid)) FROM unnest(%(oids)s::oid[]) oid",
-        oids=[leaf.oid for leaf in (catalog.leaves(connection, table) if table.kind == "p" else [table])],
-    )  # fmt: skip
-    return table if (size or 0) > _SMALL_BYTES else None
+    return None if is_small(connection, table.sql) else table
 
 
 _DROPS = {

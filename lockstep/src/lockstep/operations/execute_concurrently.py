@@ -28,7 +28,7 @@ def concurrent_index(connection: Connection, classified: Classified) -> list[Ste
         return None
     statement = classified.statements[0]
     fields = statement.fields
-    if not fields.get("concurrent") or "%" in statement.text:
+    if not fields.get("concurrent"):
         return None
     if statement.node[0] == "IndexStmt" and fields.get("idxname"):
         return _create(connection, fields, statement.text)

@@ -68,7 +68,6 @@ class Call(Generic[Op]):
         *,
         patient: bool = False,
         session: Classified | None = None,
-        index: str | None = None,
     ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
@@ -93,7 +92,6 @@ class Call(Generic[Op]):
                 patient=patient,
                 fingerprint=self.fingerprint,
                 session=session,
-                index=index,
             )
         )
 

@@ -45,8 +45,7 @@ class Work:
     locked first and looked at again where it was taken for empty. ``patient``: its locks make nobody wait, so
     it may wait for them. ``undo`` gives what takes the operation back as written, asked before it runs.
     ``fingerprint`` tells it from another operation of the same name. ``session`` are its statements
-    whose effect lives as long as the session: set again where it was done before. ``index`` is built outside
-    of transactions, and the catalog tells whether it was.
+    whose effect lives as long as the session: set again where it was done before.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Work:
     patient: bool = False
     fingerprint: Callable[[], str | None] = lambda: None
     session: Classified | None = None
-    index: str | None = None
 
 
 class Performing:
@@ -83,16 +81,7 @@ class Performing:
                     self._set_again(work)
                 return None
             if entry and _is_unknown(entry):
-                if not entry.steps[0].present:
-                    raise _unknown(entry)
-                if catalog.scalar(self._planning.connection, entry.steps[0].present):
-                    log.info("%s: done before", work.name)
-                    with transaction(self._planning.connection):
-                        self._record.write(self._planning.connection, entry, 1)
-                    return None
-                for statement in entry.steps[0].leftover:
-                    execute(self._planning.connection, statement)
-                entry = replace(entry, steps=())
+                raise _unknown(entry)
             if entry:
                 return self._apart(work, entry)
             new = Entry(key, position, work.name, (), 0)
@@ -206,8 +195,6 @@ class Performing:
         """What cannot run inside a transaction, in the revision's own autocommit_block."""
         connection = self._planning.connection
         step = replace(entry.steps[0], kind=Kind.UNKNOWN)
-        if work.index is not None:
-            step = replace(step, present=_is_built(work.index), leftover=(_drop_index(work.index),))
         begun = replace(entry, steps=(step,))
         with transaction(connection):
             self._record.write(connection, begun, 0)
@@ -314,17 +301,6 @@ def _unknown(entry: Entry) -> CannotContinueError:
         f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
         "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
     )
-
-
-def _is_built(index: str) -> str:
-    return (
-        "SELECT EXISTS (SELECT FROM pg_index "
-        f"WHERE indexrelid = to_regclass({catalog.literal(index)}) AND indisvalid AND indisready)"
-    )
-
-
-def _drop_index(index: str) -> str:
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {index}"
 
 
 class _NoLongerEmptyError(Exception):
