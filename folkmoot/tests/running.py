@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PROGRAM = Path(sys.executable).with_name("folkmoot")
+#: One for all that ask again and again: making it reads the certificates of the world.
+_CLIENT = httpx.Client(timeout=10)
 
 
 def free_port() -> int:
@@ -36,6 +38,11 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
         [str(PROGRAM), *arguments], cwd=folder, env=environment(**settings),
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+def ask(url: str) -> httpx.Response:
+    """GET over a connection of its own."""
+    return _CLIENT.get(url, headers={"Connection": "close"})
 
 
 class Service:
@@ -65,7 +72,7 @@ class Service:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                response = httpx.get(self.url + path, timeout=10)
+                response = ask(self.url + path)
             except httpx.TransportError:
                 response = None
             if response is not None and response.status_code == status:

@@ -15,7 +15,10 @@ from folkmoot.postgres import revisions
 from running import Service, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import psycopg
 
     from testing.cluster import Cluster
 
@@ -25,6 +28,14 @@ KEY = "k" * 32
 @pytest.fixture
 def external(cluster18: Cluster) -> dict[str, str]:
     return {"DATABASE_URL": cluster18.url(cluster18.create_database()), "SECRET_KEY": KEY}
+
+
+@pytest.fixture
+def at_head(cluster18: Cluster, migrated: str) -> Iterator[tuple[dict[str, str], psycopg.Connection]]:
+    """The settings of a database at head, and a connection to it."""
+    name = cluster18.create_database(template=migrated)
+    with cluster18.connect(name) as connection:
+        yield {"DATABASE_URL": cluster18.url(name), "SECRET_KEY": KEY}, connection
 
 
 def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Path) -> None:
@@ -134,11 +145,13 @@ def test_another_database_is_migrated_only_when_told(folder: Path, external: dic
     assert not (folder / ".data").exists()
 
 
-def test_a_schema_from_the_future_is_refused(folder: Path, external: dict[str, str]) -> None:
-    run(folder, "migrate", **external)
-    run(folder, "psql", "--", "-c", "UPDATE alembic_version SET version_num = 'fedcba987654'", **external)
+def test_a_schema_from_the_future_is_refused(
+    folder: Path, at_head: tuple[dict[str, str], psycopg.Connection]
+) -> None:
+    settings, connection = at_head
+    connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
     for arguments in (["serve"], ["serve", "--migrate"], ["migrate"]):
-        refused = run(folder, *arguments, **external)
+        refused = run(folder, *arguments, **settings)
         assert refused.returncode == 2
         assert refused.stderr == (
             "This program is older than the schema: it does not know fedcba987654. Use a newer one.\n"
@@ -153,11 +166,12 @@ def test_a_server_that_cannot_be_reached_is_one_line(folder: Path) -> None:
     assert "hunter2" not in refused.stderr
 
 
-def test_readiness_says_why_it_cannot_serve(folder: Path, external: dict[str, str]) -> None:
-    def sql(statement: str) -> None:
-        assert run(folder, "psql", "--", "-qc", statement, **external).returncode == 0
-
-    with Service(folder, "--migrate", **external) as service:
+def test_readiness_says_why_it_cannot_serve(
+    folder: Path, at_head: tuple[dict[str, str], psycopg.Connection]
+) -> None:
+    settings, connection = at_head
+    sql = connection.execute
+    with Service(folder, **settings) as service:
         head = revisions.config()
         assert head.get_main_option("script_location")
         sql("UPDATE alembic_version SET version_num = '036aa392dfb0'")

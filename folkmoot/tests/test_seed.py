@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from folkmoot.commands.main import main
+from folkmoot.commands.main import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def database_at_head(cluster18: Cluster, migrated: str, monkeypatch: pytest.Monk
 
 
 def _folkmoot(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(program(arguments[0]), arguments)
     return result.exit_code, result.output
 
 

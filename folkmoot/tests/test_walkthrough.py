@@ -19,7 +19,7 @@ import pytest
 
 from folkmoot.postgres import sharing
 from folkmoot.settings import load
-from running import PROGRAM, environment, free_port
+from running import PROGRAM, ask, environment, free_port
 from testing.cluster import memory
 
 ROOT = Path(__file__).parents[2]
@@ -91,9 +91,10 @@ class Terminal:
         deadline = time.monotonic() + 60
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{self._port}/readyz").raise_for_status()
+                ask(f"http://127.0.0.1:{self._port}/readyz").raise_for_status()
             except httpx.HTTPError:
                 assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
                 continue
             said = [line for line in log.read_text().splitlines() if line.startswith("Folkmoot")]
             return "\n".join(said).replace(f":{self._port}", ":8000")

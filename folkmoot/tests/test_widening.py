@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,8 +14,8 @@ from pathlib import Path
 from random import Random
 from threading import Event
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
+import httpx
 import psycopg
 import pytest
 from alembic import command
@@ -24,7 +25,7 @@ from benchmarks import http_load
 from folkmoot.commands.recount import recount
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
-from running import free_port
+from running import ask, free_port
 from test_migrations import Migrations, fill, fingerprint, migrations
 
 if TYPE_CHECKING:
@@ -73,10 +74,11 @@ def served(url: str) -> Iterator[str]:
         while True:
             assert process.poll() is None
             try:
-                urlopen(base + "/healthz", timeout=5).close()
-            except OSError:
-                continue
-            break
+                ask(base + "/healthz")
+            except httpx.TransportError:
+                time.sleep(0.02)
+            else:
+                break
         yield base
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -117,7 +119,7 @@ def test_people_read_write_and_vote_while_ids_are_widened_and_narrowed(
             def go_on() -> list[http_load.Result]:
                 results = []
                 while not migrated.is_set():
-                    load = http_load.start(base, requests(people, 2000), connections=8, seconds=2)
+                    load = http_load.start(base, requests(people, 2000), connections=2, seconds=2)
                     results.append(http_load.finish(load))
                 return results
 
