@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import httpx
@@ -36,6 +38,15 @@ def at_head(cluster18: Cluster, migrated: str) -> Iterator[tuple[dict[str, str],
     name = cluster18.create_database(template=migrated)
     with cluster18.connect(name) as connection:
         yield {"DATABASE_URL": cluster18.url(name), "SECRET_KEY": KEY}, connection
+
+
+def test_a_command_imports_no_server_unless_it_starts_one() -> None:
+    code = (
+        "import sys; from folkmoot.commands.main import program; program('psql'); program('migrate'); "
+        "print({'fastapi', 'granian', 'argon2'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "set()\n"
 
 
 def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Path) -> None:
