@@ -170,7 +170,8 @@ def test_two_that_start_at_once_on_a_new_database_make_the_ledger_once(
         while (
             second.is_alive()
             and not looking.execute(
-                "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' AND application_name = 'lockstep'"
+                "SELECT pid FROM pg_stat_activity "
+                "WHERE wait_event = 'advisory' AND application_name = 'lockstep'"
             ).fetchone()
         ):
             pass

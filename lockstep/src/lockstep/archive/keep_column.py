@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockstep.archive.registry import SETTINGS, Place, is_own_type, new_place, tied, tried
 from lockstep.archive.registry import block as do_block
@@ -56,15 +56,17 @@ WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indimmediate
 ORDER BY i.indisprimary DESC, i.indexrelid
 """
 
-#: Foreign keys that the column has a part in: the parents, to know values whose parent is gone.
+#: Foreign keys of a table, those of one name or those that one column has a part in.
 _PARENTS = """
-SELECT format('%%I.%%I', n.nspname, c.relname) AS parent,
+SELECT k.conname AS name, n.nspname AS schema, c.relname AS "table",
+       format('%%I.%%I', n.nspname, c.relname) AS parent,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, p)
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY p) AS ours,
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, p)
              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY p) AS theirs
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND k.conrelid = %(oid)s AND %(number)s = ANY (k.conkey) AND k.conparentid = 0
+WHERE k.contype = 'f' AND k.conrelid = %(oid)s AND k.conparentid = 0
+  AND (%(number)s = ANY (k.conkey) OR k.conname = %(name)s)
 """
 
 
@@ -208,7 +210,7 @@ def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) ->
     key = row_key(connection, table.oid, name)
     kept = _Column(
         table, name, new_place(planning, table.name, name), key, is_own_type(connection, table.oid),
-        _details(connection, table, key, column.type_sql, column.number),
+        _details(planning, table, key, column),
     )  # fmt: skip
     locks = tied(connection, table.oid, column.number)
     said = f"{table}: keep column {name}"
@@ -226,12 +228,32 @@ def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) ->
     ]
 
 
-def _details(connection: Connection, table: Table, key: tuple[str, ...], type_sql: str, number: int) -> str:
+def _details(planning: Planning, table: Table, key: tuple[str, ...], column: catalog.Column) -> str:
+    unlinked = (parent for (oid, _), parent in planning.touched.unlinked.items() if oid == table.oid)
     parents = [
-        {"parent": row.parent, "ours": list(row.ours), "theirs": list(row.theirs)}
-        for row in catalog.rows(connection, _PARENTS, oid=table.oid, number=number)
+        *_referred(planning.connection, table, number=column.number).values(),
+        *(parent for parent in unlinked if column.name in parent["ours"]),
     ]
-    return literal(json.dumps({"key": key, "type": type_sql, "parents": parents}))
+    return literal(json.dumps({"key": key, "type": column.type_sql, "parents": parents}))
+
+
+def _referred(
+    connection: Connection, table: Table, *, name: str = "", number: int = 0
+) -> dict[str, dict[str, Any]]:
+    """What foreign keys refer to, by their names."""
+    return {
+        row.name: {
+            "parent": row.parent, "table": [row.schema, row.table],
+            "ours": list(row.ours), "theirs": list(row.theirs),
+        }
+        for row in catalog.rows(connection, _PARENTS, oid=table.oid, number=number, name=name)
+    }  # fmt: skip
+
+
+def note_unlinked(planning: Planning, table: Table, name: str) -> None:
+    """A foreign key is dropped: what its columns refer to, should this downgrade keep them later."""
+    for found, parent in _referred(planning.connection, table, name=name).items():
+        planning.touched.unlinked[table.oid, found] = parent
 
 
 def _refuse_hidden_rows(connection: Connection, table: Table, name: str) -> None:

@@ -1,4 +1,5 @@
-"""Giving back the values of a column that a downgrade dropped, right after the upgrade has added it again.
+"""Giving back the values of a column that a downgrade dropped, right after the upgrade has added it again, or
+at the end of the revision where they refer to rows that come back then.
 
 Values are copied, in batches, to rows that still have what the column began with. The archive goes in the
 end, all of it but the values that found another one in their place, or nothing to refer to.
@@ -72,6 +73,27 @@ BEGIN
     END IF;
 END
 """
+
+
+def restore_added(
+    planning: Planning, table: Table, name: str, new_type: str, initial: str | None
+) -> list[Step]:
+    """As ``restore_column``, right after the column was added: without what has to wait for its parents."""
+    kept = registry.column_of_revision(planning, table.schema, table.name, name)
+    if not kept:
+        return []
+    tables = {(one.schema, one.table) for one in registry.of_revision(planning) if one.kind == "table"}
+    return [
+        step
+        for one in kept
+        if not _waits(one, tables)
+        for step in _restore(planning, table, one, new_type, initial)
+    ]
+
+
+def _waits(kept: Kept, tables: set[tuple[str, str]]) -> bool:
+    """Whether values may refer to rows of kept tables, which come back at the end of the revision."""
+    return any(tuple(parent.get("table", ())) in tables for parent in kept.details.get("parents", ()))
 
 
 def restore_column(

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, SetColumnComment
 
 from lockstep.archive import registry as archive
 from lockstep.archive.keep_column import undo_add_column, undo_add_column_at_once
-from lockstep.archive.restore_column import restore_column
+from lockstep.archive.restore_column import restore_added
 from lockstep.errors import LockstepError
 from lockstep.operations import check_constraint, foreign_key, index_build, unique_constraint
 from lockstep.operations.alter_column_nullable import not_null_steps
@@ -91,7 +91,7 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
         add = planning.compile(AddColumn(table.name, column, schema=table.schema))
         name = f"{table}: add column {column.name}"
         steps = [Step(name, sql=(add, *comment), undo=undo[1], before_undo=undo[0])]
-    steps[1:1] = restore_column(
+    steps[1:1] = restore_added(
         call.planning, table, column.name, added.column.type_sql,
         None if added.rewrites else added.column.default,
     )  # fmt: skip

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from alembic.operations import ops
 
+from lockstep.archive.keep_column import note_unlinked
+from lockstep.archive.registry import worth_keeping
 from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.steps.step import AsWritten
@@ -37,6 +39,8 @@ def drop_constraint(call: Call[ops.DropConstraintOp]) -> AsWritten:
         operation.constraint_name, operation.table_name, operation.constraint_type, schema=operation.schema
     )
     name = planning.name_of(constraint)
+    if worth_keeping(planning):
+        note_unlinked(planning, table, name)
     there = catalog.scalar(planning.connection, _EXISTS, oid=table.oid, name=name)
     return AsWritten(undo=None if there else (), locks=_locks(call, table, name))
 

@@ -31,6 +31,9 @@ class Touched:
     """Columns, as (table, name)."""
     taken_for_empty: set[int] = field(default_factory=set)
     """The oids of tables that were found empty; looked at again under a lock."""
+    unlinked: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    """Foreign keys that it dropped, by (oid of the table, name): what its columns referred to. What was
+    committed is not seen again when the function starts over, so they are kept."""
 
     def clear(self) -> None:
         """The revision's function starts over."""
