@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help
 help:  ## Show this list
-	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-15s %s\n", $$1, $$2}'
 
 .venv: .venv/installed  ## Build the environment from requirements.lock
 
@@ -75,6 +75,10 @@ bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by 
 .PHONY: bench-blocked
 bench-blocked: .venv/installed  ## Change tables behind a transaction that stays open (MINUTES=10), and among others
 	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.blocked --minutes $(or $(MINUTES),10)
+
+.PHONY: bench-histories
+bench-histories: .venv/installed  ## Run 100 ordinary revisions on an empty database, plain and with Lockstep
+	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.histories
 
 .PHONY: bench
 bench: .venv/installed  ## Measure, write docs/benchmarks.md; ONLY=shares,… some parts; SHORT=1 see that it runs

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lockstep.archive.registry import SETTINGS, Place, is_own_type, new_place, tied, tried
+from lockstep.archive.registry import SETTINGS, Place, new_place, row_key, tied, tried
 from lockstep.archive.registry import block as do_block
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
@@ -38,22 +38,6 @@ BEGIN
     INSERT INTO {kept} VALUES ({new}) ON CONFLICT ({target}) DO UPDATE SET value = excluded.value;
     RETURN NULL;
 END
-"""
-
-#: The key that rows are found by again: the primary key, or a unique index over columns that are NOT NULL.
-_KEY = """
-SELECT i.indexrelid, ARRAY(
-    SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY k(attnum, position)
-    JOIN pg_attribute a ON a.attnum = k.attnum AND a.attrelid = i.indrelid
-    WHERE k.position <= i.indnkeyatts ORDER BY k.position) AS columns
-FROM pg_index i
-WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indimmediate
-  AND i.indpred IS NULL AND i.indexprs IS NULL
-  AND NOT EXISTS (
-    SELECT FROM unnest(i.indkey) WITH ORDINALITY k(attnum, position)
-    JOIN pg_attribute a ON a.attnum = k.attnum AND a.attrelid = i.indrelid
-    WHERE k.position <= i.indnkeyatts AND NOT a.attnotnull)
-ORDER BY i.indisprimary DESC, i.indexrelid
 """
 
 #: Foreign keys of a table, those of one name or those that one column has a part in.
@@ -192,14 +176,6 @@ _AS_TEXT = " ".join(
 )  # fmt: skip
 
 
-def row_key(connection: Connection, oid: int, without: str) -> tuple[str, ...]:
-    """The columns that a row is found by again when the column ``without`` is gone; empty without a key."""
-    for row in catalog.rows(connection, _KEY, oid=oid):
-        if without not in row.columns:
-            return tuple(row.columns)
-    return ()
-
-
 def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) -> list[Step] | None:
     """The steps that keep a column and drop it by the statements ``drop``; None where nothing is kept."""
     connection = planning.connection
@@ -207,9 +183,9 @@ def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) ->
     if column is None or column.generated:
         return None
     _refuse_hidden_rows(connection, table, name)
-    key = row_key(connection, table.oid, name)
+    key, own = row_key(connection, table.oid, name)
     kept = _Column(
-        table, name, new_place(planning, table.name, name), key, is_own_type(connection, table.oid),
+        table, name, new_place(planning, table.name, name), key, own,
         _details(planning, table, key, column),
     )  # fmt: skip
     locks = tied(connection, table.oid, column.number)
@@ -290,8 +266,7 @@ def undo_add_column_at_once(planning: Planning, table: Table, name: str) -> tupl
 
 
 def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -> _Column:
-    connection = planning.connection
-    key = row_key(connection, table.oid, name)
+    key, own = row_key(planning.connection, table.oid, name)
     value = f"source.{quote(name)}::text"
     only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in ["NULL", *unchanged])
     # The column is not there yet; what type it has by then, the catalog says.
@@ -300,5 +275,5 @@ def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -
         f"WHERE attrelid = {literal(table.sql)}::regclass AND attname = {literal(name)})"
     )
     details = f"jsonb_build_object('key', {literal(json.dumps(key))}::jsonb, 'type', {of_type})"
-    own = is_own_type(connection, table.oid) | {name: False}
-    return _Column(table, name, new_place(planning, table.name, name), key, own, details, only)
+    place = new_place(planning, table.name, name)
+    return _Column(table, name, place, key, own | {name: False}, details, only)

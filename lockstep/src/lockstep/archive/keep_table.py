@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockstep.archive.registry import OWN_TYPE, SETTINGS, block, new_place, tied, tried
+from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal
 from lockstep.revision.ledger import ARCHIVE_SCHEMA
 from lockstep.steps.step import Kind, Step
@@ -182,7 +183,7 @@ def keep_table(planning: Planning, table: Table, drop: list[str]) -> list[Step]:
     Takes ACCESS EXCLUSIVE on the table and on those that share a foreign key with it, as DROP TABLE does.
     """
     place = new_place(planning, table.name)
-    if table.kind != "r" or table.inherits:
+    if table.kind != "r" or catalog.inherits(planning.connection, table):
         planning.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
     return [
         Step(

@@ -149,23 +149,44 @@ class Place:
 
 def new_place(planning: Planning, *names: str) -> Place:
     """A place that nothing else has; its name begins with its number, so names cut to 63 bytes differ."""
-    number = int(catalog.scalar(planning.connection, "SELECT nextval('lockstep.archive_id_seq')"))
+    number = planning.next_place()
     name = catalog.clip("_".join([str(number), *names]))
     return Place(number, name, planning.version_table, planning.revision)
 
 
-def is_own_type(connection: Connection, oid: int) -> dict[str, bool]:
-    """For each column of a table, whether its type and collation are PostgreSQL's own."""
-    found = catalog.rows(
+#: The keys that rows are found by again: the primary key, or a unique index over columns that are NOT NULL.
+_KEYS = """
+SELECT ARRAY(
+    SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY k(attnum, position)
+    JOIN pg_attribute a ON a.attnum = k.attnum AND a.attrelid = i.indrelid
+    WHERE k.position <= i.indnkeyatts ORDER BY k.position) AS columns
+FROM pg_index i
+WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND NOT EXISTS (
+    SELECT FROM unnest(i.indkey) WITH ORDINALITY k(attnum, position)
+    JOIN pg_attribute a ON a.attnum = k.attnum AND a.attrelid = i.indrelid
+    WHERE k.position <= i.indnkeyatts AND NOT a.attnotnull)
+ORDER BY i.indisprimary DESC, i.indexrelid
+"""
+
+
+def row_key(connection: Connection, oid: int, without: str) -> tuple[tuple[str, ...], dict[str, bool]]:
+    """The columns that a row is found by again when the column ``without`` is gone; empty without a key. And
+    for each column of the table, whether its type and collation are PostgreSQL's own.
+    """
+    keys, own = catalog.rows(
         connection,
         f"""
-        SELECT a.attname AS name, {OWN_TYPE} AS own
-        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-        WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+        SELECT (SELECT json_agg(columns) FROM ({_KEYS}) found)::text,
+               (SELECT json_object_agg(a.attname, {OWN_TYPE} ORDER BY a.attnum)
+                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped)::text
         """,
         oid=oid,
-    )
-    return {row.name: row.own for row in found}
+    )[0]
+    key = next((columns for columns in json.loads(keys or "[]") if without not in columns), ())
+    return tuple(key), json.loads(own or "{}")
 
 
 def tied(connection: Connection, oid: int, number: int = 0) -> tuple[tuple[str, str], ...]:

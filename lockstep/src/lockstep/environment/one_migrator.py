@@ -93,9 +93,14 @@ def _wait_for(connected: Connection, lock: str) -> None:
 @contextmanager
 def _given_up_soon(connected: Connection) -> Iterator[None]:
     """Let the server notice within a minute that this process is gone; as before when the block ends."""
-    for name, value in _GIVEN_UP_AFTER.items():
-        with suppress(DBAPIError), connected.begin():  # not every platform knows each of them
-            catalog.scalar(connected, "SELECT set_config(%(name)s, %(value)s, false)", name=name, value=value)
+    setting = [f"set_config('{name}', '{value}', false)" for name, value in _GIVEN_UP_AFTER.items()]
+    try:
+        with connected.begin():
+            execute(connected, f"SELECT {', '.join(setting)}")
+    except DBAPIError:  # not every platform knows each of them
+        for one in setting:
+            with suppress(DBAPIError), connected.begin():
+                execute(connected, f"SELECT {one}")
     try:
         yield
     finally:

@@ -56,7 +56,9 @@ def add_column(call: Call[ops.AddColumnOp]) -> Any:
 
 def _kept_values(call: Call[ops.AddColumnOp]) -> object:
     operation = call.operation
-    table = catalog.find_table(call.planning.connection, operation.table_name, operation.schema)
+    if call.planning.offline or not call.planning.keeps:
+        return None
+    table = call.planning.find_table(operation.table_name, operation.schema)
     return table and archive.column_of_revision(
         call.planning, table.schema, table.name, operation.column.name
     )
@@ -64,7 +66,8 @@ def _kept_values(call: Call[ops.AddColumnOp]) -> object:
 
 def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     operation, planning = call.operation, call.planning
-    table = call.table_in_use(operation.table_name, operation.schema)
+    needs_plan = bool(_kept_values(call))  # which are given back
+    table = call.table_in_use(operation.table_name, operation.schema, needs_plan=needs_plan)
     if table is None:
         return AsWritten(undo=_undo_as_written(call))
     column = copy_of(operation.column)
@@ -102,7 +105,7 @@ def _undo_as_written(call: Call[ops.AddColumnOp]) -> tuple[str, ...]:
     operation, planning = call.operation, call.planning
     if planning.offline or planning.is_created(operation.table_name, operation.schema):
         return ()  # the table goes as a whole, and is kept with this column in it
-    table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
+    table = planning.find_table(operation.table_name, operation.schema)
     return undo_add_column_at_once(call.planning, table, operation.column.name) if table else ()
 
 

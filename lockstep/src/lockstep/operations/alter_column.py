@@ -14,7 +14,7 @@ from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.rehearsal import rehearsal
-from lockstep.revision.together import SMALL
+from lockstep.revision.planning import SMALL
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
@@ -31,8 +31,13 @@ def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
     """
     operation, planning = call.operation, call.planning
     column = operation.column_name
-    table = call.table_in_use(operation.table_name, operation.schema)
-    if table is None or (operation.modify_type is None and operation.modify_nullable is not False):
+    changes_type = operation.modify_type is not None
+    if not changes_type and operation.modify_nullable is not False:
+        return _as_written(call)
+    is_moment = changes_type and _is_a_moment(call)
+    needs_plan = changes_type and not is_moment
+    table = call.table_in_use(operation.table_name, operation.schema, needs_plan=needs_plan)
+    if table is None:
         return _as_written(call)
     steps: list[Step] = []
     if operation.modify_type is not None:
@@ -40,7 +45,7 @@ def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
         if len(statements) > 1:
             planning.warn(f"{table}.{column}: its type has a CHECK of its own; the change runs as written")
             return _as_written(call)
-        if planning.short_way and _is_a_moment(planning.connection, table, column):
+        if is_moment:
             # Only so the column keeps its place in the row, and the rows their order.
             return _as_written(call)
         steps += _change_type(call, table, statements)
@@ -71,9 +76,8 @@ def _as_written(call: Call[ops.AlterColumnOp]) -> AsWritten:
     operation = call.operation
     if call.planning.offline or operation.modify_type is not None:
         return AsWritten(undo=None)
-    connection = call.planning.connection
-    table = catalog.find_table(connection, operation.table_name, operation.schema)
-    return AsWritten(undo=None if table is None else _undo(connection, table, operation))
+    table = call.planning.find_table(operation.table_name, operation.schema)
+    return AsWritten(undo=None if table is None else _undo(call.planning.connection, table, operation))
 
 
 def _part(operation: ops.AlterColumnOp, **changes: Any) -> ops.AlterColumnOp:
@@ -117,11 +121,21 @@ def _change_type(call: Call[ops.AlterColumnOp], table: Table, statements: list[s
     )
 
 
-def _is_a_moment(connection: Connection, table: Table, column: str) -> bool:
+def _is_a_moment(call: Call[ops.AlterColumnOp]) -> bool:
     """Whether the table is small, and so are those at the other end of the column's foreign keys."""
+    operation, planning = call.operation, call.planning
+    if (
+        planning.offline
+        or not planning.short_way
+        or planning.is_created(operation.table_name, operation.schema)
+    ):
+        return False
+    table = planning.find_table(operation.table_name, operation.schema)
+    if table is None or table.size is None or table.size > SMALL:
+        return False
     return bool(
         catalog.scalar(
-            connection,
+            planning.connection,
             """
             SELECT bool_and(relkind = 'r') AND sum(
                 pg_relation_size(oid) + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)) <= %(most)s
@@ -132,7 +146,7 @@ def _is_a_moment(connection: Connection, table: Table, column: str) -> bool:
                                         OR k.confrelid = %(oid)s AND a.attnum = ANY (k.confkey)))
             """,
             oid=table.oid,
-            column=column,
+            column=operation.column_name,
             most=SMALL,
         )
     )

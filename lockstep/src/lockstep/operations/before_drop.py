@@ -65,7 +65,7 @@ def before_drop(connection: Connection, table: Table, column: str | None = None)
         number = found.number
     if (
         table.kind != "r"
-        or table.inherits
+        or catalog.inherits(connection, table)
         or catalog.scalar(connection, _IS_NEEDED, oid=table.oid, number=number)
     ):
         return []

@@ -98,7 +98,7 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
 
 
 def _refuse(connection: Connection, table: Table, column: Column) -> None:
-    if table.kind != "r" or table.inherits:
+    if table.kind != "r" or catalog.inherits(connection, table):
         raise LockstepError(
             f"{table} is partitioned, inherited or no ordinary table: the type of {column.name} cannot be "
             "changed online. Let the table be locked with `with lockstep.plain():`"

@@ -38,7 +38,9 @@ def create_index(call: Call[ops.CreateIndexOp]) -> Plan:
         # The revision says CONCURRENTLY itself: there is no short way that keeps its meaning.
         table = catalog.find_table(planning.connection, operation.table_name, operation.schema)
     else:
-        table = call.table_in_use(operation.table_name, operation.schema)
+        # An INVALID leftover would do for IF NOT EXISTS.
+        needs_plan = bool(operation.if_not_exists)
+        table = call.table_in_use(operation.table_name, operation.schema, needs_plan=needs_plan)
     if operation.if_not_exists and call.exists(name, operation.schema) and table is None:
         return AsWritten(undo=())
     if table is None:

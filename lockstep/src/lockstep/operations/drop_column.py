@@ -43,7 +43,7 @@ def _plan(call: Call[ops.DropColumnOp]) -> Plan:
     if table is not None and kept is not None:
         # Its indexes serve to the last: copying its values may take long.
         return [*kept[:-1], *before_drop(connection, table, operation.column_name), kept[-1]]
-    table = call.table_in_use(operation.table_name, operation.schema)
+    table = call.table_in_use(operation.table_name, operation.schema, needs_plan=False)
     before = before_drop(connection, table, operation.column_name) if table else []
     if table is None or not before:
         return AsWritten(undo=None)

@@ -41,8 +41,8 @@ def drop_index(call: Call[ops.DropIndexOp]) -> Plan:
         gone = operation.if_exists and not call.exists(name, operation.schema)
         return AsWritten(undo=() if gone else None)
     index = found[0]
-    table = catalog.find_table(connection, index.table_name, index.table_schema)
-    if table is None or planning.takes_short_way(table):
+    table = planning.find_table(index.table_name, index.table_schema)
+    if table is None or planning.needs_no_plan(table) or planning.takes_short_way(table):
         return AsWritten(undo=(index.definition, *_comment(index.schema, index.name, index.comment)))
     return [drop_concurrently(table, index.schema, index.name, index.definition, index.comment)]
 

@@ -10,7 +10,6 @@ from lockstep.archive import registry as archive
 from lockstep.archive.keep_table import keep_table
 from lockstep.operations.before_drop import before_drop
 from lockstep.operations.register import Call, describe, performs
-from lockstep.postgres import catalog
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _plan(call: Call[ops.DropTableOp]) -> Plan:
 
 def _not_kept(call: Call[ops.DropTableOp]) -> Plan:
     operation = call.operation
-    table = call.table_in_use(operation.table_name, operation.schema)
+    table = call.table_in_use(operation.table_name, operation.schema, needs_plan=False)
     before = before_drop(call.planning.connection, table) if table else []
     if table is None or not before:
         return AsWritten(undo=None)
@@ -56,8 +55,8 @@ def kept_table(call: Call[ops.DropTableOp] | Call[ops.DropColumnOp]) -> Table | 
     """
     if call.planning.offline or not archive.worth_keeping(call.planning):
         return None
-    connection, operation = call.planning.connection, call.operation
-    table = catalog.find_table(connection, operation.table_name, operation.schema)
+    operation = call.operation
+    table = call.planning.find_table(operation.table_name, operation.schema)
     if table is None or table.kind not in {"r", "p"} or call.planning.takes_short_way(table):
         return None
     return table

@@ -34,7 +34,8 @@ def create_foreign_key(call: Call[ops.CreateForeignKeyOp]) -> Plan:
     table_name, schema = call.operation.source_table, call.operation.kw.get("source_schema")
     if call.planning.offline:
         return add_constraint.offline(call, table_name, schema)
-    table = call.table_in_use(table_name, schema)
+    unnamed = call.operation.constraint_name is None  # PostgreSQL's name for it is found out
+    table = call.table_in_use(table_name, schema, needs_plan=unnamed)
     steps = (
         online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
     )

@@ -78,6 +78,7 @@ class Call(Generic[Op]):
 
         def steps() -> Sequence[Step] | None:
             nonlocal planned
+            self.planning.touched.begin_operation()
             planned = plan()
             return None if isinstance(planned, AsWritten) else planned
 
@@ -115,14 +116,20 @@ class Call(Generic[Op]):
             return None
         return hashlib.sha256("\n".join(sql).encode()).hexdigest()
 
-    def table_in_use(self, name: str, schema: str | None) -> Table | None:
-        """The table, where it takes the online way; None where the operation runs as it is written."""
+    def table_in_use(self, name: str, schema: str | None, *, needs_plan: bool = True) -> Table | None:
+        """The table, where it takes the online way; None where the operation runs as it is written.
+
+        Without ``needs_plan`` it may run as written where the table is small: a plan says something else only
+        of one that fails (``NeedsPlan``).
+        """
         if self.planning.offline or self.planning.is_created(name, schema):
             return None
-        table = catalog.find_table(self.planning.connection, name, schema)
-        if table is None or table.kind not in {"r", "p", "m"} or self.planning.takes_short_way(table):
+        table = self.planning.find_table(name, schema)
+        if table is None or table.kind not in {"r", "p", "m"}:
             return None
-        return table
+        if not needs_plan and self.planning.needs_no_plan(table):
+            return None
+        return None if self.planning.takes_short_way(table) else table
 
     def refuse_in_savepoint(self, what: str, is_concerned: Callable[[], object]) -> None:
         """Raise LockstepError inside a savepoint of the revision's own, where nothing can be committed."""
@@ -179,6 +186,7 @@ def performs(
             migrator = migrator_of(operations)
             if migrator is None:
                 return previous(operations, operation)
+            migrator.planning.touched.begin_operation()
             return function(Call(operation, name_of(operation), migrator, previous))
 
         implementation.replaces = previous  # type: ignore[attr-defined]  # for a class below this one

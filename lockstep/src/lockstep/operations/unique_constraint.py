@@ -43,7 +43,9 @@ def create_primary_key(call: Call[ops.CreatePrimaryKeyOp]) -> Plan:
 
 def _plan(call: Call[ops.CreateUniqueConstraintOp] | Call[ops.CreatePrimaryKeyOp]) -> Plan:
     operation, planning = call.operation, call.planning
-    table = call.table_in_use(operation.table_name, operation.schema)
+    # A key's columns become NOT NULL, and a name that PostgreSQL gives is found out.
+    needs_plan = isinstance(operation, ops.CreatePrimaryKeyOp) or operation.constraint_name is None
+    table = call.table_in_use(operation.table_name, operation.schema, needs_plan=needs_plan)
     if table is None:
         return add_constraint.as_written(call, operation.table_name, operation.schema)
     constraint: Any = operation.to_constraint(planning.context)
@@ -75,7 +77,7 @@ def online(
     connection = planning.connection
     is_primary = isinstance(constraint, sa.PrimaryKeyConstraint)
     kind = "p" if is_primary else "u"
-    if table.kind == "p" or table.inherits:
+    if table.kind == "p" or catalog.inherits(connection, table):
         raise LockstepError(
             f"{table} is partitioned or inherited: PostgreSQL cannot add a constraint from an index there. "
             "Let the table be locked with `with lockstep.plain():`"

@@ -53,10 +53,10 @@ class Table:
     kind: str
     """pg_class.relkind: r ordinary, p partitioned, f foreign, v view …"""
     is_partition: bool
-    inherits: bool
-    """Has parents or children, by partitioning or by plain inheritance."""
     size: int | None = field(default=None, compare=False)
-    """Bytes of its heap when it was looked at; None where nobody asked."""
+    """Bytes of its heap and TOAST when it was looked at; None where nobody asked, and where others hold its
+    rows.
+    """
 
     @property
     def sql(self) -> str:
@@ -72,20 +72,30 @@ def find_table(connection: Connection, name: str, schema: str | None) -> Table |
     found = rows(
         connection,
         """
-        SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
-               EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid) AS inherits,
-               CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) END AS size
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = to_regclass(%(name)s)
-        """,
+        SELECT c.oid, c.relnamespace::regnamespace::text AS schema, c.relname, c.relkind, c.relispartition,
+               CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid)
+                    + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) END AS size
+        FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
+        """,  # without a join: it is asked before most operations, and planned anew each time
         name=qualified(name, schema),
     )
     if not found:
         return None
     row = found[0]
     return Table(
-        row.oid, row.nspname, row.relname, _text(row.relkind), row.relispartition, row.inherits, row.size
+        row.oid, _unquoted(row.schema), row.relname, _text(row.relkind), row.relispartition, row.size
     )
+
+
+def _unquoted(name: str) -> str:
+    """A name as the catalog has it, from one as SQL writes it."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def inherits(connection: Connection, table: Table) -> bool:
+    """Whether a table has parents or children, by partitioning or by plain inheritance."""
+    either = "SELECT EXISTS (SELECT FROM pg_inherits WHERE %(oid)s IN (inhrelid, inhparent))"
+    return bool(scalar(connection, either, oid=table.oid))
 
 
 def _text(value: str | bytes) -> str:
@@ -143,20 +153,19 @@ def is_empty(connection: Connection, table: Table) -> bool:
 
     A large one that only has dead rows counts as filled, and so does one of which a policy may hide rows.
     """
-    size = scalar(
+    size, is_hidden = rows(
         connection,
-        "SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(%(oid)s)"
+        "SELECT sum(pg_relation_size(relid)), row_security_active(%(oid)s::oid) "
+        "FROM pg_partition_tree(%(oid)s)"
         if table.kind == "p"
-        else "SELECT pg_relation_size(%(oid)s)",
+        else "SELECT pg_relation_size(%(oid)s), row_security_active(%(oid)s::oid)",
         oid=table.oid,
-    )
+    )[0]
     if size is None or size > _LOOK_BYTES:
         return False
     if size == 0:
         return True
-    if scalar(connection, "SELECT row_security_active(%(oid)s::oid)", oid=table.oid):
-        return False
-    return not scalar(connection, f"SELECT EXISTS (SELECT FROM {table.sql})")
+    return not is_hidden and not scalar(connection, f"SELECT EXISTS (SELECT FROM {table.sql})")
 
 
 def default_name(connection: Connection, table: Table, parts: Iterable[str], label: str) -> str:
@@ -194,12 +203,8 @@ def _object_name(first: str, second: str, label: str) -> str:
             length_one -= 1
         else:
             length_two -= 1
-    shortened = [
-        one[:length_one].decode(errors="ignore"),
-        *([two[:length_two].decode(errors="ignore")] if second else []),
-        label,
-    ]
-    return "_".join(shortened)
+    shortened = [one[:length_one], *([two[:length_two]] if second else [])]
+    return "_".join([*(part.decode(errors="ignore") for part in shortened), label])
 
 
 def server_version(connection: Connection) -> int:
@@ -212,13 +217,13 @@ def partitions(connection: Connection, table: Table) -> list[Table]:
     found = rows(
         connection,
         """
-        SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, true
+        SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = %(oid)s ORDER BY c.oid
         """,
         oid=table.oid,
     )
-    return [Table(row[0], row[1], row[2], _text(row[3]), row[4], row[5]) for row in found]
+    return [Table(row[0], row[1], row[2], _text(row[3]), row[4]) for row in found]
 
 
 def clip(name: str) -> str:

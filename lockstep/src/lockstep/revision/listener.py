@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -31,7 +31,8 @@ class Listener:
     """Tells a revision's own statements from Lockstep's, on one connection.
 
     ``check`` is called before every statement, ``before_own`` before one of the revision's own that is run,
-    ``committing`` before a commit, whoever's, ``look`` before a statement of Lockstep's or of an operation.
+    ``limit`` with the lock_timeout that it has, ``committing`` before a commit, whoever's, ``look`` before a
+    statement of Lockstep's or of an operation.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Listener:
         lock_timeout: float,
         check: Callable[[], None],
         before_own: Callable[[], None],
+        limit: Callable[[str], None],
         committing: Callable[[], None],
         look: Callable[[str], None],
     ) -> None:
@@ -47,6 +49,7 @@ class Listener:
         self._committing = committing
         self._check = check
         self._before_own = before_own
+        self._limit = limit
         self._journal = Journal()
         self._record: Record | None = None
         self._state: SessionState | None = None
@@ -135,22 +138,19 @@ class Listener:
                 if answer is not None:
                     self.refuse_lost(classified)
                     return answer, [()] if many else ()
-            self._limit(connection, classified)
+            self._prepare(connection, classified)
         if self.asyncpg and not parameters and context is not None and context.compiled is None:
             return statement.replace("%", "%%"), parameters
         return statement, parameters
 
-    def _limit(self, connection: Connection, classified: Classified) -> None:
+    def _prepare(self, connection: Connection, classified: Classified) -> None:
         """Let go of what others need, and wait only so long where waiting makes others wait."""
         if in_autocommit(connection) or connection.in_nested_transaction():
             return
         patient = is_plain() or not classified.kinds & {StatementKind.DDL, StatementKind.UNKNOWN}
         if not is_plain():
             self._before_own()
-        limit = 0 if patient else round(self._lock_timeout * 1000)
-        # The statement's own cursor may be one of the server's (yield_per), which cannot do this.
-        with closing(connection.connection.cursor()) as another:
-            another.execute(f"SET LOCAL lock_timeout = {limit}")
+        self._limit("0" if patient else f"{round(self._lock_timeout * 1000)}ms")
         self.timed_out = True
 
     def refuse_lost(self, classified: Classified) -> None:

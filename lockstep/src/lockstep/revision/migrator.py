@@ -46,6 +46,8 @@ class Migrator:
         self._performing: Performing | None = None
         self._keeps: bool | None = None
         self._half_done: dict[str, Underway] | None = None
+        self._places: list[int] = []
+        """Numbers in the archive that nobody else has, not taken yet."""
 
     def configured(self, context: MigrationContext) -> None:
         """Alembic's context is there."""
@@ -54,8 +56,9 @@ class Migrator:
 
     def _planning(self, revision: str, direction: str, *, keeps: bool = False) -> Planning:
         return Planning(
-            self.context, self.pace, self.ledger.version_table, revision, direction, self.short_way, keeps
-        )
+            self.context, self.pace, self.ledger.version_table, revision, direction, self.short_way, keeps,
+            self._places,
+        )  # fmt: skip
 
     @contextmanager
     def at_work(self, connection: Connection) -> Iterator[None]:

@@ -7,7 +7,7 @@ waits for it (docs/decisions/one-transaction.md).
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
@@ -49,6 +49,12 @@ class RunInSteps(BaseException):  # not an error, and not to be caught by a revi
     """
 
 
+class NeedsPlan(BaseException):  # as above
+    """An operation that ran without a plan, on a small table, failed: the transaction was rolled back, and
+    the revision runs again from its start with all plans, which may know a way, or say more.
+    """
+
+
 class Interrupted(Exception):  # noqa: N818  # as above
     """As RunInSteps, raised while a statement is sent: SQLAlchemy would give up the connection for a
     BaseException there.
@@ -65,9 +71,12 @@ class OpenTransaction:
         self.watcher: Watcher | None = None
         self.state = SessionState()
         self.listener = Listener(
-            pace.lock_timeout, self.check, self.before_own_code, self._committing, self._look
+            pace.lock_timeout, self.check, self.before_own_code, self.limit, self._committing, self._look
         )
-        self._limited = False
+        self.plans_small = False
+        """Whether operations on small tables are planned as well."""
+        self._limit: str | None = None
+        """The lock_timeout that was set for this transaction."""
         self._holds = False
         self._looks = False
         self._interrupted: str | None = None
@@ -79,11 +88,12 @@ class OpenTransaction:
             raise LockstepError("there is no connection in --sql mode")
         return found
 
-    def start(self, *, together: bool) -> None:
+    def start(self, *, together: bool, plans_small: bool = True) -> None:
         """A revision's function runs from its start."""
         self.together = together
+        self.plans_small = plans_small
         self.state = SessionState()
-        self._limited = self._holds = False
+        self._new_transaction()
         self._interrupted = None
         if self.watcher is not None:
             self.watcher.rest()
@@ -116,7 +126,6 @@ class OpenTransaction:
 
     def before_own_code(self) -> None:
         """Before a statement of the revision's own, which may take any time: hold nothing that others use."""
-        self._limited = False
         if not (self.together and self._holds):
             self._watch()
             return
@@ -130,13 +139,27 @@ class OpenTransaction:
         """An operation is about to run in the transaction."""
         if patient:
             self.before_own_code()
-            execute(self.connection, "SET LOCAL lock_timeout = 0")
+            self.limit("0")
             return
-        if not self._limited and not self._is_alone():
-            execute(self.connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            self._limited = True
+        self.limit(LOCK_TIMEOUT)
         self._watch()
         self._holds = True
+
+    def limit(self, lock_timeout: str) -> None:
+        """How long the statements that follow wait for their locks. While nobody else is connected there is
+        nobody to wait for, and nobody who waits.
+
+        Over the driver's own cursor: SQLAlchemy may be about to send one of the server's (yield_per).
+        """
+        if self._limit is None and self._is_alone():
+            return
+        with closing(self.connection.connection.cursor()) as another:
+            another.execute(f"SET LOCAL lock_timeout = '{lock_timeout}'")
+        self._limit = lock_timeout
+
+    def _new_transaction(self) -> None:
+        self._limit = None
+        self._holds = False
 
     @contextmanager
     def operating(self) -> Iterator[None]:
@@ -163,7 +186,7 @@ class OpenTransaction:
             log.info("waiting for pid %s (autovacuum) on %s, made to let go", holder.pid, holder.table)
             set_lock_timeout(self.connection, 3)
             execute(self.connection, f"LOCK TABLE {holder.table} IN SHARE UPDATE EXCLUSIVE MODE")
-            execute(self.connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+            self.limit(LOCK_TIMEOUT)
             self._looks = True
 
     def _is_alone(self) -> bool:
@@ -184,7 +207,7 @@ class OpenTransaction:
         held = self.state.before_commit(connection)
         self.listener.write(connection)
         connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
-        self._limited = self._holds = False
+        self._new_transaction()
         self.state.after_commit(connection, held)
         self.state.defer_again(connection)
 
@@ -192,7 +215,7 @@ class OpenTransaction:
         """Whoever commits: nothing may be broken off any more, and nothing may have been."""
         self._rest()
         self.check()
-        self._limited = self._holds = False
+        self._new_transaction()
 
     def _rest(self) -> None:
         if self.watcher is not None:
@@ -240,5 +263,5 @@ class OpenTransaction:
                     yield
             finally:
                 self.together = together
-                self._limited = self._holds = False
+                self._new_transaction()
             self.state.defer_again(self.connection)

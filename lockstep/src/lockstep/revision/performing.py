@@ -16,7 +16,7 @@ from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
 from lockstep.revision import privileges, together
 from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
-from lockstep.revision.open_transaction import Interrupted, RunInSteps
+from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
 from lockstep.steps.run import explain, run_step
 from lockstep.steps.step import Kind, Step
@@ -101,6 +101,8 @@ class Performing:
                     raise RunInSteps(reason) from error
                 if sqlstate(error) in RETRIED:
                     raise RunInSteps(f"{work.name} did not get its locks") from error
+                if self._planning.touched.unplanned:
+                    raise NeedsPlan(f"{work.name} failed") from error
                 raise
 
     def _set_again(self, work: Work) -> None:
@@ -138,7 +140,12 @@ class Performing:
         """In the revision's transaction, where nobody has to wait long for it; apart otherwise."""
         self._transaction.let_through()
         self._transaction.before_operation(patient=work.patient)
-        steps = work.steps()
+        touched = self._planning.touched
+        touched.plans_small = self._transaction.plans_small
+        try:
+            steps = work.steps()
+        finally:
+            touched.plans_small = True
         if steps is not None and not together.are_quick(self._planning.connection, steps, self._table(work)):
             return self._apart(work, entry, steps)
         if steps is None or together.may_run_as_written(steps):
@@ -245,6 +252,7 @@ class Performing:
             return
         take_locks(connection, ((found.sql, "ACCESS EXCLUSIVE"),), self._planning.pace.lock_timeout)
         if not catalog.is_empty(connection, found):
+            self._planning.touched.taken_for_empty.discard(found.oid)
             raise _NoLongerEmptyError
 
     def _run_steps(self, entry: Entry, *, again: bool) -> None:

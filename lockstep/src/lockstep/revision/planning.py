@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("alembic.lockstep")
 
+#: A table with no more than this on disk (TOAST included, indexes not) is small: what scans or rewrites it
+#: takes a few milliseconds. Measured in docs/decisions/one-transaction.md.
+SMALL = 256 * 1024
+
 
 @dataclass
 class Touched:
@@ -34,12 +38,24 @@ class Touched:
     unlinked: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     """Foreign keys that it dropped, by (oid of the table, name): what its columns referred to. What was
     committed is not seen again when the function starts over, so they are kept."""
+    found: dict[tuple[str, str | None], Table | None] = field(default_factory=dict)
+    """Tables that were looked up while the operation at hand is planned."""
+    plans_small: bool = True
+    """Whether an operation on a table that is small is planned, or runs as written without a plan."""
+    unplanned: bool = False
+    """Whether the operation at hand runs without a plan for this reason."""
 
     def clear(self) -> None:
         """The revision's function starts over."""
         self.created.clear()
         self.added.clear()
         self.taken_for_empty.clear()
+        self.begin_operation()
+
+    def begin_operation(self) -> None:
+        """Nothing is known yet of the operation that is at hand now."""
+        self.found.clear()
+        self.unplanned = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,8 @@ class Planning:
     short_way: bool = True
     keeps: bool = False
     """Whether the archive has anything that upgrades of this version table may give back."""
+    places: list[int] = field(default_factory=list)
+    """Numbers in the archive that nobody else has, not taken yet; most of them never are."""
     touched: Touched = field(default_factory=Touched)
 
     @property
@@ -101,6 +119,25 @@ class Planning:
     def is_created(self, name: str, schema: str | None) -> bool:
         """Whether the revision at hand created the table, so that nobody uses it yet."""
         return (schema, name) in self.touched.created
+
+    def next_place(self) -> int:
+        """A number in the archive that nobody else has."""
+        if not self.places:
+            drawn = "SELECT nextval('lockstep.archive_id_seq') FROM generate_series(1, 50) ORDER BY 1 DESC"
+            self.places.extend(int(row[0]) for row in catalog.rows(self.connection, drawn))
+        return self.places.pop()
+
+    def find_table(self, name: str, schema: str | None) -> Table | None:
+        """The table of that name; asked once while an operation is planned."""
+        if (name, schema) not in self.touched.found:
+            self.touched.found[name, schema] = catalog.find_table(self.connection, name, schema)
+        return self.touched.found[name, schema]
+
+    def needs_no_plan(self, table: Table) -> bool:
+        """Whether an operation on the table takes a moment, whatever it is, and its plan is left out."""
+        takes_a_moment = not self.touched.plans_small and table.size is not None and table.size <= SMALL
+        self.touched.unplanned |= takes_a_moment
+        return takes_a_moment
 
     def takes_short_way(self, table: Table) -> bool:
         """Whether a table is changed as written: nobody waits where there is nothing to read or rewrite."""

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from lockstep import private_names
 from lockstep.postgres.session import sqlstate, transaction
-from lockstep.revision.open_transaction import Interrupted, RunInSteps
+from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
 from lockstep.revision.undo import can_undo
 from lockstep.steps.locks import RETRIED, pause
 
@@ -44,10 +44,14 @@ class Running:
         """
         started = time.monotonic()
         attempt = 0
+        plans_small = False
         while True:
-            self._restart(together=together)
+            self._restart(together=together, plans_small=plans_small)
             try:
                 self._once(function, **arguments)
+            except NeedsPlan as stop:
+                self._again(f"{stop}: the revision runs again with all its plans", level=logging.DEBUG)
+                plans_small = True
             except (RunInSteps, Interrupted) as stop:
                 self._again(f"{stop}: the revision is run in steps")
                 together = False
@@ -75,10 +79,10 @@ class Running:
             and (impatient is None or time.monotonic() - started <= impatient)
         )
 
-    def _restart(self, *, together: bool) -> None:
+    def _restart(self, *, together: bool, plans_small: bool) -> None:
         self._planning.touched.clear()
         self._record.restart()
-        self._transaction.start(together=together)
+        self._transaction.start(together=together, plans_small=plans_small)
         self._transaction.listener.start(self._record, self._transaction.state)
 
     def _once(self, function: Callable[..., None], **arguments: Any) -> None:
@@ -89,8 +93,8 @@ class Running:
             # What it did last is committed together with the version table: nothing to write down.
             self._transaction.end()
 
-    def _again(self, reason: str) -> None:
-        log.info("%s", reason)
+    def _again(self, reason: str, *, level: int = logging.INFO) -> None:
+        log.log(level, "%s", reason)
         self._transaction.roll_back()
         with self._transaction.listener.hearing(hears=False):
             with self._transaction.outside():

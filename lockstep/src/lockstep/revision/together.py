@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute
+from lockstep.revision.planning import SMALL
 from lockstep.steps.batches import copy_within
 from lockstep.steps.step import Kind
 
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
     from lockstep.postgres.catalog import Table
     from lockstep.steps.step import Step
-
-#: A table with no more than this on disk (TOAST included, indexes not) is small: what scans or rewrites it
-#: takes a few milliseconds. Measured in docs/decisions/one-transaction.md.
-SMALL = 256 * 1024
-
 
 _DROPPED = re.compile(r"DROP INDEX CONCURRENTLY (?:IF EXISTS )?(.+)")
 

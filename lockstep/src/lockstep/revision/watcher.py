@@ -67,6 +67,8 @@ class Watcher:
         self._asked = 0.0
         self._alone = False
         self._mutex = threading.Lock()
+        """Held while it is decided whether to break off; not while it is asked who waits."""
+        self._turn = 0
         self._watching = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,8 +114,9 @@ class Watcher:
 
     def rest(self) -> None:
         """The transaction is about to end; once this returns, nothing is broken off any more."""
-        self._watching.clear()
         with self._mutex:
+            self._watching.clear()
+            self._turn += 1
             self.somebody_waits = False
 
     def in_the_way(self) -> bool:
@@ -125,7 +128,7 @@ class Watcher:
         if self._other is None:
             return True
         try:
-            return bool(self._ask(_IN_THE_WAY))
+            return bool(self._scalar(_IN_THE_WAY))
         except Exception:  # noqa: BLE001  # the driver's, whichever it is
             self._lose()
             return True
@@ -137,7 +140,7 @@ class Watcher:
         now = time.monotonic()
         if now - self._asked > _STILL_ALONE:
             try:
-                self._alone = bool(self._ask(_ALONE))
+                self._alone = bool(self._scalar(_ALONE))
             except Exception:  # noqa: BLE001  # the driver's, whichever it is
                 self._lose()
                 self._alone = False
@@ -153,11 +156,8 @@ class Watcher:
             with suppress(Exception):
                 self._other.close()
 
-    def _ask(self, query: str) -> Any:
-        with self._mutex:
-            return self._scalar(query)
-
     def _scalar(self, query: str) -> Any:
+        """Asked from either thread: the driver lets one after the other use the connection."""
         cursor = self._other.cursor()
         try:
             cursor.execute(query, {"pid": self._pid})
@@ -170,16 +170,19 @@ class Watcher:
             self._watching.wait()
             if self._closed.wait(INTERVAL):
                 return
-            with self._mutex:
-                if not self._watching.is_set() or self._other is None:
-                    continue
-                try:
-                    waited = self._scalar(_LONGEST_WAIT)
+            turn = self._turn
+            if not self._watching.is_set() or self._other is None:
+                continue
+            try:
+                waited = self._scalar(_LONGEST_WAIT)
+                with self._mutex:
+                    if turn != self._turn or not self._watching.is_set():
+                        continue  # it was about a transaction that is over
                     self.somebody_waits = waited is not None
                     if waited is not None and waited >= self._patience:
                         self._break_off()
-                except Exception:  # noqa: BLE001  # the driver's, whichever it is
-                    self._lose()
+            except Exception:  # noqa: BLE001  # the driver's, whichever it is
+                self._lose()
 
     def _break_off(self) -> None:
         self.broken = True

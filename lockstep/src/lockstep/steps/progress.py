@@ -8,9 +8,6 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from lockstep.postgres import catalog
 from lockstep.steps import events
 
@@ -70,6 +67,16 @@ def bar(operation: str, unit: str, total: float) -> Iterator[Meter]:
     if not sys.stderr.isatty():
         yield Meter(operation, unit, total)
         return
+    # Imported where it is needed, which is seldom: it takes as long as all of Lockstep.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task(f"{operation} ({unit})", total=total)
