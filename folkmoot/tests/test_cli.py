@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,7 +21,6 @@ from running import Service, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import psycopg
 
@@ -133,6 +135,27 @@ def test_a_killed_worker_and_a_killed_database_are_replaced(folder: Path) -> Non
         lock = folder / ".data" / "postgresql-18" / "data" / "postmaster.pid"
         os.kill(int(lock.read_text().splitlines()[0]), signal.SIGKILL)
         service.wait_for_line("PostgreSQL had stopped and was started again")
+        service.wait_until(200)
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
+def test_a_connection_whose_client_takes_nothing_of_its_answer_is_closed(folder: Path) -> None:
+    def open_at_the_server() -> int:
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        wanted = f"0100007F:{service.port:04X}", f"0100007F:{client.getsockname()[1]:04X}", "01"
+        return sum(tuple(row[1:4]) == wanted for row in rows)
+
+    with Service(folder) as service, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        began = time.monotonic()
+        assert open_at_the_server() == 1
+        while open_at_the_server():
+            assert time.monotonic() - began < 60
+            time.sleep(0.1)
+        assert time.monotonic() - began > 20
         service.wait_until(200)
 
 

@@ -9,9 +9,10 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _CONNECTIONS = 10_000
 #: How long a connection may be idle, or take for the head of a request.
 _IDLE_SECONDS = 15
+#: How long a client may take nothing of an answer that is sent to it.
+_UNREAD_SECONDS = 30
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -131,10 +134,26 @@ def worker() -> FastAPI:
         async with lifespan(app) as state:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
+            loop.call_later(0.1, _give_up_unread_answers)
             yield state
 
     app.router.lifespan_context = then_listen
     return app
+
+
+def _give_up_unread_answers() -> None:
+    """Have connections closed whose clients take nothing: else each holds its place and its answer for ever.
+
+    Granian has no setting for it, and keeps its listening socket to itself; what is accepted inherits this.
+    """
+    if sys.platform != "linux":
+        return
+    for each in Path("/proc/self/fd").iterdir():
+        if not each.is_socket():
+            continue
+        with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
+            if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
 
 
 def _keep_alive(server: Server, settings: Settings) -> None:
