@@ -165,6 +165,21 @@ def test_a_percent_sign_of_a_project_on_psycopg_is_written_twice(
     assert "r3" in project.current()
 
 
+def test_a_driver_that_prepares_every_statement_will_do(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    engine = sa.create_engine(
+        cluster18.url(database, "psycopg"), poolclass=sa.pool.NullPool, connect_args={"prepare_threshold": 0}
+    )
+    config = project.config(url="")
+    config.attributes["connection"] = engine
+    config.attributes["url"] = None
+    command.upgrade(config, "head")
+    command.downgrade(config, "base")
+    command.upgrade(config, "head")
+    assert "public.things_a" in relations(cluster18, database)
+
+
 def test_an_async_connection_runs_it_in_its_transaction(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -62,6 +62,15 @@ def test_session_state_holds_when_another_process_goes_on(
     assert found == [("other", "more"), ("other", "pages")]
 
 
+def test_a_limit_that_a_revision_sets_holds_after_a_step_that_has_none(project: Project) -> None:
+    shown = "op.get_bind().execute(sa.text('SHOW statement_timeout')).scalar()"
+    project.revision(
+        f"op.execute('SET statement_timeout = 5000')\nop.create_index('books_price', 'books', ['price'])\n"
+        f"assert {shown} == '5s', {shown}"
+    )
+    project.upgrade()
+
+
 def test_set_local_holds_over_lockteps_own_commits(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -52,14 +52,20 @@ def set_lock_timeout(connection: Connection, seconds: float) -> None:
     execute(connection, f"SET LOCAL lock_timeout = '{round(seconds * 1000)}ms'")
 
 
+_LIMITS = ("lock_timeout", "statement_timeout")
+
+
 @contextmanager
 def unhurried(connection: Connection) -> Iterator[None]:
-    """Neither lock_timeout nor statement_timeout, whatever the role has set; for what blocks nobody."""
-    execute(connection, "SET lock_timeout = 0")
-    execute(connection, "SET statement_timeout = 0")
+    """Neither lock_timeout nor statement_timeout, for what blocks nobody; afterwards those that the session
+    had: the revision or its env.py may have set them.
+    """
+    asked = [f"current_setting('{name}')" for name in _LIMITS]
+    lifted = [f"set_config('{name}', '0', false)" for name in _LIMITS]
+    before = execute(connection, f"SELECT {', '.join(asked + lifted)}").one()
     try:
         yield
     finally:
         with suppress(DBAPIError):
-            execute(connection, "RESET lock_timeout")
-            execute(connection, "RESET statement_timeout")
+            back = [f"set_config('{n}', '{value}', false)" for n, value in zip(_LIMITS, before, strict=False)]
+            execute(connection, f"SELECT {', '.join(back)}")

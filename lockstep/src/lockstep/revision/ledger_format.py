@@ -92,7 +92,10 @@ def create(connection: Connection, version_table: str) -> None:
     if older:
         execute(connection, _FROM_ONE_ENTRY)
         log.info("the ledger of an older Lockstep was brought up to date")
-    execute(connection, _CREATE + control.CREATE)
+    # One by one: psycopg may have been told to prepare every statement.
+    for statement in (_CREATE + control.CREATE).split(";\n"):
+        if statement.strip():
+            execute(connection, statement)
     if older:
         _rename(connection, f".{version_table.partition('.')[2]}", version_table)
 
