@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 
 import lockstep
 from lockstep import private_names
+from lockstep.postgres.parser import parse
 
 PACKAGE = Path(lockstep.__file__).parent
 
@@ -89,3 +90,8 @@ def test_alembic_ensures_its_version_table_and_plans_a_downgrade() -> None:
 
 def test_alembic_remembers_the_types_that_it_made_in_its_implementation() -> None:
     assert MigrationContext.configure(dialect_name="postgresql").impl.memo == {}
+
+
+def test_postgast_brings_the_function_of_libpg_query_that_answers_in_json() -> None:
+    unions = " UNION ALL ".join(f"SELECT {number}" for number in range(200))
+    assert "SelectStmt" in parse(unions)[0]["stmt"]

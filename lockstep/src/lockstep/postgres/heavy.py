@@ -6,11 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pglast import ast, parse_sql
-from pglast.stream import RawStream
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.postgres import catalog
+from lockstep.postgres.parser import ParseError, aimed_at
 from lockstep.postgres.rehearsal import rehearsal
 
 if TYPE_CHECKING:
@@ -145,14 +144,8 @@ def _rewrites(connection: Connection, table: Table, text: str) -> bool:
     """Whether PostgreSQL rewrites the table: tried on an empty copy, as far as that has all it needs."""
     if table.kind != "r":
         return False
-    (parsed,) = parse_sql(text)
-    statement: Any = parsed.stmt
-    if not isinstance(statement, ast.AlterTableStmt) or statement.relation is None:
-        return False  # pragma: no cover - its tree says that it is one
-    statement.relation.schemaname = "pg_temp"
-    statement.relation.relname = table.name
-    with suppress(DBAPIError), rehearsal(connection, table) as copy:
+    with suppress(DBAPIError, ParseError), rehearsal(connection, table) as copy:
         before = copy.filenode()
-        copy.run(RawStream()(statement))
+        copy.run(aimed_at(text, "pg_temp", table.name))
         return copy.filenode() != before
     return False

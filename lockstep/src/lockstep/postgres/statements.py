@@ -1,4 +1,4 @@
-"""What a text of SQL does, found out by PostgreSQL's own parser (pglast, which is libpg_query for Python).
+"""What a text of SQL does, found out by PostgreSQL's own parser.
 
 ``classify`` looks at the text alone; what the functions do that it calls is asked of the catalog by
 ``functions.py``.
@@ -13,9 +13,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pglast.parser import ParseError, parse_plpgsql_json, parse_sql_json
-
 from lockstep.postgres import syntax
+from lockstep.postgres.parser import ParseError, parse, parse_plpgsql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +130,7 @@ def without_placeholders(sql: str) -> str:
 
 def _statements(sql: str) -> Iterator[Statement]:
     raw = sql.encode()
-    for parsed in json.loads(parse_sql_json(sql))["stmts"]:
+    for parsed in parse(sql):
         start = parsed.get("stmt_location", 0)
         end = start + parsed["stmt_len"] if parsed.get("stmt_len") else len(raw)
         text = raw[start:end].decode().strip()
@@ -216,8 +215,7 @@ def _do_block(text: str, fields: Node) -> Iterator[Statement]:
 def of_plpgsql(definition: str) -> list[Statement]:
     """The statements in the body of a DO block or of a function in PL/pgSQL, given whole."""
     try:
-        found = json.loads(parse_plpgsql_json(definition))
-        return list(_in_plpgsql(found))
+        return list(_in_plpgsql(parse_plpgsql(definition)))
     except (ParseError, ValueError):
         return [Statement(definition, StatementKind.UNKNOWN)]
 

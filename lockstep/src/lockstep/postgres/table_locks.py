@@ -1,24 +1,25 @@
 """Which tables a statement locks, and who holds locks in its way: known before it is sent.
 
 The modes are those of the PostgreSQL manual, "Explicit Locking"; statements are read by PostgreSQL's own
-parser (pglast).
+parser.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pglast import ast, parse_sql
-from pglast.enums.parsenodes import AlterTableType, ConstrType, ObjectType
-from pglast.parser import ParseError
-from pglast.visitors import Visitor
+from lockstep.postgres.catalog import qualified, quote
+from lockstep.postgres.parser import ParseError, parse
+from lockstep.postgres.syntax import names, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy.engine import Connection
+
+    from lockstep.postgres.syntax import Node
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
@@ -79,123 +80,107 @@ def locks_of(statement: str) -> list[TableLock]:
     Nothing for a statement that takes none, and for one that the parser does not know.
     """
     try:
-        parsed = parse_sql(statement)
+        parsed = parse(statement)
     except ParseError:
         return []
     found: dict[TableLock, None] = {}
-    for raw in parsed:
-        found.update(dict.fromkeys(_locks(raw.stmt)))
+    for one in parsed:
+        ((kind, node),) = one["stmt"].items()
+        found.update(dict.fromkeys(_locks(kind, node)))
     return list(found)
 
 
-def _locks(node: Any) -> Iterator[TableLock]:
-    if isinstance(node, ast.AlterTableStmt):
-        mode = _alter_mode(node)
+#: Statements that take one lock on the table that the field names.
+_ONE_TABLE = {
+    "RenameStmt": ("relation", ACCESS_EXCLUSIVE),
+    "AlterObjectSchemaStmt": ("relation", ACCESS_EXCLUSIVE),
+    "AlterOwnerStmt": ("relation", ACCESS_EXCLUSIVE),
+    "IndexStmt": ("relation", SHARE),
+    "CreateTrigStmt": ("relation", SHARE_ROW_EXCLUSIVE),
+    "RuleStmt": ("relation", ACCESS_EXCLUSIVE),
+    "CreatePolicyStmt": ("table", ACCESS_EXCLUSIVE),
+    "AlterPolicyStmt": ("table", ACCESS_EXCLUSIVE),
+    "ReindexStmt": ("relation", SHARE),
+    "ClusterStmt": ("relation", ACCESS_EXCLUSIVE),
+}
+
+
+def _locks(kind: str, node: Node) -> Iterator[TableLock]:
+    options = {one["defname"] for one in nodes([node.get("params"), node.get("options")], "DefElem")}
+    if node.get("concurrent") or "concurrently" in options:
+        return
+    if kind in _ONE_TABLE:
+        field, mode = _ONE_TABLE[kind]
+        if field in node:
+            yield TableLock(_name(node[field]), mode)
+    elif kind == "AlterTableStmt":
+        commands = list(nodes(node.get("cmds"), "AlterTableCmd"))
+        mode = max(map(_alter_mode, commands), key=_STRENGTH.index, default=SHARE_UPDATE_EXCLUSIVE)
         if mode != SHARE_UPDATE_EXCLUSIVE:
-            drops = any(command.subtype in _DROPS for command in node.cmds or ())
-            yield TableLock(_name(node.relation), mode, drops)
-        yield from _referenced(node, SHARE_ROW_EXCLUSIVE)
-    elif isinstance(node, ast.CreateStmt):
-        yield from _referenced(node, SHARE_ROW_EXCLUSIVE)
-    elif isinstance(node, ast.RenameStmt | ast.AlterObjectSchemaStmt | ast.AlterOwnerStmt):
-        if getattr(node, "relation", None) is not None:
-            yield TableLock(_name(node.relation), ACCESS_EXCLUSIVE)
-    elif isinstance(node, ast.DropStmt) and not node.concurrent:
-        if node.removeType in _TABLE_LIKE:
-            for parts in node.objects or ():
-                yield TableLock(".".join(_quoted(part.sval) for part in parts), ACCESS_EXCLUSIVE, drops=True)
-        elif node.removeType in {ObjectType.OBJECT_TRIGGER, ObjectType.OBJECT_RULE, ObjectType.OBJECT_POLICY}:
-            for parts in node.objects or ():
-                yield TableLock(".".join(_quoted(part.sval) for part in parts[:-1]), ACCESS_EXCLUSIVE)
-    elif isinstance(node, ast.IndexStmt) and not node.concurrent:
-        yield TableLock(_name(node.relation), SHARE)
-    elif isinstance(node, ast.CreateTrigStmt):
-        yield TableLock(_name(node.relation), SHARE_ROW_EXCLUSIVE)
-    elif isinstance(node, ast.RuleStmt):
-        yield TableLock(_name(node.relation), ACCESS_EXCLUSIVE)
-    elif isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
-        yield TableLock(_name(node.table), ACCESS_EXCLUSIVE)
-    elif isinstance(node, ast.TruncateStmt):
-        for relation in node.relations or ():
-            yield TableLock(_name(relation), ACCESS_EXCLUSIVE)
-    elif isinstance(node, ast.LockStmt) and node.mode in _LOCK_TABLE:
-        for relation in node.relations or ():
-            yield TableLock(_name(relation), _LOCK_TABLE[node.mode])
-    elif isinstance(node, ast.ReindexStmt | ast.VacuumStmt | ast.ClusterStmt):
-        yield from _maintenance(node)
+            drops = any(command["subtype"] in _DROPS for command in commands)
+            yield TableLock(_name(node["relation"]), mode, drops)
+        yield from _referenced(node)
+    elif kind == "CreateStmt":
+        yield from _referenced(node)
+    elif kind == "DropStmt":
+        parent = node["removeType"] in _OF_A_TABLE
+        if parent or node["removeType"] in _TABLE_LIKE:
+            for one in nodes(node["objects"], "List"):
+                parts = names(one["items"])
+                name = parts[:-1] if parent else parts
+                yield TableLock(_quoted(name), ACCESS_EXCLUSIVE, drops=not parent)
+    elif kind == "TruncateStmt":
+        yield from (TableLock(_name(one), ACCESS_EXCLUSIVE) for one in nodes(node["relations"], "RangeVar"))
+    elif kind == "LockStmt" and node["mode"] in _LOCK_TABLE:
+        mode = _LOCK_TABLE[node["mode"]]
+        yield from (TableLock(_name(one), mode) for one in nodes(node["relations"], "RangeVar"))
+    elif kind == "VacuumStmt" and "full" in options:
+        for one in nodes(node.get("rels"), "VacuumRelation"):
+            yield TableLock(_name(one["relation"]), ACCESS_EXCLUSIVE)
 
 
 _TABLE_LIKE = {
-    ObjectType.OBJECT_TABLE, ObjectType.OBJECT_INDEX, ObjectType.OBJECT_VIEW, ObjectType.OBJECT_MATVIEW,
-    ObjectType.OBJECT_SEQUENCE, ObjectType.OBJECT_FOREIGN_TABLE,
+    "OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE",
+    "OBJECT_FOREIGN_TABLE",
 }  # fmt: skip
+_OF_A_TABLE = {"OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY"}
 
 #: ALTER TABLE's forms that take less than ACCESS EXCLUSIVE (manual, ALTER TABLE).
 _GENTLE = {
-    AlterTableType.AT_ValidateConstraint, AlterTableType.AT_SetStatistics, AlterTableType.AT_ClusterOn,
-    AlterTableType.AT_DropCluster, AlterTableType.AT_AttachPartition, AlterTableType.AT_SetOptions,
-    AlterTableType.AT_ResetOptions,
+    "AT_ValidateConstraint", "AT_SetStatistics", "AT_ClusterOn", "AT_DropCluster", "AT_AttachPartition",
+    "AT_SetOptions", "AT_ResetOptions",
 }  # fmt: skip
 _TRIGGERS = {
-    AlterTableType.AT_EnableTrig, AlterTableType.AT_DisableTrig, AlterTableType.AT_EnableAlwaysTrig,
-    AlterTableType.AT_EnableReplicaTrig, AlterTableType.AT_EnableTrigAll, AlterTableType.AT_DisableTrigAll,
-    AlterTableType.AT_EnableTrigUser, AlterTableType.AT_DisableTrigUser,
+    "AT_EnableTrig", "AT_DisableTrig", "AT_EnableAlwaysTrig", "AT_EnableReplicaTrig", "AT_EnableTrigAll",
+    "AT_DisableTrigAll", "AT_EnableTrigUser", "AT_DisableTrigUser",
 }  # fmt: skip
-_DROPS = {AlterTableType.AT_DropConstraint, AlterTableType.AT_DropColumn}
+_DROPS = {"AT_DropConstraint", "AT_DropColumn"}
 _STRENGTH = (SHARE_UPDATE_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, ACCESS_EXCLUSIVE)
 
 
-def _alter_mode(node: ast.AlterTableStmt) -> str:
-    """The strongest lock that any part of an ALTER TABLE takes on its table."""
-    modes = [SHARE_UPDATE_EXCLUSIVE]
-    for command in node.cmds or ():
-        definition = command.def_
-        if command.subtype in _GENTLE:
-            continue
-        adds_foreign_key = (
-            command.subtype == AlterTableType.AT_AddConstraint
-            and isinstance(definition, ast.Constraint)
-            and definition.contype == ConstrType.CONSTR_FOREIGN
-        )
-        modes.append(
-            SHARE_ROW_EXCLUSIVE if adds_foreign_key or command.subtype in _TRIGGERS else ACCESS_EXCLUSIVE
-        )
-    return max(modes, key=_STRENGTH.index)
+def _alter_mode(command: Node) -> str:
+    """The lock that a part of an ALTER TABLE takes on its table."""
+    if command["subtype"] in _GENTLE:
+        return SHARE_UPDATE_EXCLUSIVE
+    added = command.get("def", {}).get("Constraint", {}) if command["subtype"] == "AT_AddConstraint" else {}
+    if added.get("contype") == "CONSTR_FOREIGN" or command["subtype"] in _TRIGGERS:
+        return SHARE_ROW_EXCLUSIVE
+    return ACCESS_EXCLUSIVE
 
 
-def _maintenance(node: ast.ReindexStmt | ast.VacuumStmt | ast.ClusterStmt) -> Iterator[TableLock]:
-    options = {
-        option.defname for option in (getattr(node, "options", None) or getattr(node, "params", None) or ())
-    }
-    if isinstance(node, ast.ReindexStmt) and "concurrently" not in options and node.relation is not None:
-        yield TableLock(_name(node.relation), SHARE)
-    if isinstance(node, ast.ClusterStmt) and node.relation is not None:
-        yield TableLock(_name(node.relation), ACCESS_EXCLUSIVE)
-    if isinstance(node, ast.VacuumStmt) and "full" in options:
-        for relation in node.rels or ():
-            yield TableLock(_name(relation.relation), ACCESS_EXCLUSIVE)
-
-
-def _referenced(node: Any, mode: str) -> Iterator[TableLock]:
+def _referenced(node: Node) -> Iterator[TableLock]:
     """The tables that a new foreign key refers to."""
-    found: list[TableLock] = []
-
-    class References(Visitor):
-        def visit_Constraint(self, _ancestors: Any, constraint: Any) -> None:  # noqa: N802
-            if constraint.contype == ConstrType.CONSTR_FOREIGN and constraint.pktable is not None:
-                found.append(TableLock(_name(constraint.pktable), mode))
-
-    References()(node)
-    yield from found
+    for constraint in nodes(node, "Constraint"):
+        if constraint["contype"] == "CONSTR_FOREIGN" and "pktable" in constraint:
+            yield TableLock(_name(constraint["pktable"]), SHARE_ROW_EXCLUSIVE)
 
 
-def _name(relation: Any) -> str:
-    parts = (relation.schemaname, relation.relname)
-    return ".".join(_quoted(part) for part in parts if part)
+def _name(relation: Node) -> str:
+    return qualified(relation["relname"], relation.get("schemaname"))
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _quoted(parts: tuple[str, ...]) -> str:
+    return ".".join(quote(part) for part in parts)
 
 
 _HOLDERS = """
