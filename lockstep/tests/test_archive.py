@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cases import ROWS, SCHEMA
-from project import Project
+from databases import on_tables
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from project import Project
     from testing.cluster import Cluster
 
 UP = """
@@ -43,9 +44,7 @@ UPDATE people SET feels = 'glad' WHERE id % 2 = 0;
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
     project.revision(UP, DOWN)
     project.upgrade()
     with cluster.connect(database) as connection:
@@ -112,9 +111,7 @@ def test_what_was_written_meanwhile_wins_and_orphans_are_set_aside(
 def test_what_now_was_when_a_column_was_added_counts_as_untouched(
     cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
     project.revision(
         "op.add_column('posts', sa.Column('seen_at', sa.DateTime(True), server_default=sa.text('now()')))",
         "op.drop_column('posts', 'seen_at')",
@@ -129,9 +126,7 @@ def test_what_now_was_when_a_column_was_added_counts_as_untouched(
 
 
 def test_derived_data_is_not_kept(cluster: Cluster, database: str, tmp_path: Path) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
     project.revision(
         "op.add_column('posts', sa.Column('votes', sa.Integer(), server_default='0', nullable=False))",
         "with lockstep.derived():\n    op.drop_column('posts', 'votes')",

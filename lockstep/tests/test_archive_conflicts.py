@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from archive_shapes import RAW, TYPES
+from databases import on_tables
 from project import Project
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ FROM generate_series(1, 12) n;
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(TYPES)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, TYPES)
     project.revision(UP, DOWN)
     project.upgrade()
     with cluster.connect(database) as connection:

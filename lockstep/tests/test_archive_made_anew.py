@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from databases import database18, on_tables
 from failing import SCHEMA
 from project import ADDS, Project, edit, stops
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    yield name
-    cluster18.drop_database(name)
+database = database18()
 
 
 def tenant(cluster: Cluster, database: str, schema: str) -> str:
@@ -174,9 +170,7 @@ def test_rows_of_an_enum_that_goes_as_well_are_kept_when_it_is_taken_back(
 def test_a_revision_whose_file_is_gone_is_taken_back(
     cluster18: Cluster, database: str, tmp_path: Path
 ) -> None:
-    with cluster18.connect(database) as connection:
-        connection.execute(SCHEMA)
-    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
+    project = on_tables(cluster18, database, tmp_path, SCHEMA, short_way=False)
     project.revision("pass")
     project.upgrade()
     before = catalog_of(cluster18, database), rows_of(cluster18, database)

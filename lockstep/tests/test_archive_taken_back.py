@@ -10,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
 from cases import ROWS, SCHEMA
+from databases import on_tables
 from lockstep.commands.main import main
-from project import Project
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from project import Project
     from testing.cluster import Cluster
 
 UP = """
@@ -39,9 +40,7 @@ op.drop_table('tags')
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS, short_way=False)
     project.revision(UP, DOWN)
     return project
 

@@ -14,11 +14,11 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from databases import database18
 from lockstep import LockstepError
 from project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
@@ -30,11 +30,7 @@ FILL = "op.execute(\"INSERT INTO things SELECT n, 'a' || n FROM generate_series(
 INDEX = "op.create_index('things_a', 'things', ['a'])"
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    yield name
-    cluster18.drop_database(name)
+database = database18()
 
 
 @pytest.fixture

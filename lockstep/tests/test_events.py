@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from databases import database18
 from lockstep import LockstepError
 from lockstep.steps.progress import Meter, Reported
 from project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from testing.cluster import Cluster
 
 ROWS = """
@@ -25,13 +24,7 @@ INSERT INTO posts SELECT generate_series(1, 20000);
 """
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(ROWS)
-    yield name
-    cluster18.drop_database(name)
+database = database18(ROWS)
 
 
 @pytest.fixture

@@ -8,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from databases import at_first_revision, on_tables
 from lockstep import LockstepError, Pace
 from lockstep.postgres.functions import changes_nothing, only_touches_rows
 from lockstep.postgres.statements import classify
-from project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from project import Project
     from testing.cluster import Cluster
 
 SCHEMA = """
@@ -36,12 +37,7 @@ CREATE FUNCTION doubles(n integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SE
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
-    project.revision("op.create_table('before', sa.Column('id', sa.Integer(), primary_key=True))")
-    project.upgrade()
-    return project
+    return at_first_revision(on_tables(cluster, database, tmp_path, SCHEMA), "before")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from databases import database18
 from lockstep import LockstepError, Pace
 from lockstep.commands.main import main
 from lockstep.revision.ledger import Ledger
@@ -37,13 +38,7 @@ def asked_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_EVERY", 0.0)
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(ROWS)
-    yield name
-    cluster18.drop_database(name)
+database = database18(ROWS)
 
 
 def _engine(url: str) -> sa.Engine:

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from command_line import typed
+from databases import database18
 from lockstep.commands.env_file import adopted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    yield name
-    cluster18.drop_database(name)
+database = database18()
 
 
 def template(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from databases import database18
 from lockstep import LockstepError, Pace
 from project import Project
 
@@ -35,13 +36,7 @@ INSERT INTO votes SELECT n, n FROM generate_series(1, 500) n;
 AT_ONCE = 0.5
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(TABLES)
-    yield name
-    cluster18.drop_database(name)
+database = database18(TABLES)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from command_line import made, revision, typed
+from databases import database18
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 NOWHERE = "postgresql://someone:secret@127.0.0.1:1/nowhere"
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    yield name
-    cluster18.drop_database(name)
+database = database18()
 
 
 def said(folder: Path, program: str, *arguments: str, **environment: str) -> str:

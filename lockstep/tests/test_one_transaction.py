@@ -7,39 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from databases import at_first_revision, database18
 from failing import BEFORE, FAILING, SCHEMA, Failing
 from project import Project
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
 
 
-@pytest.fixture(scope="module")
-def template(cluster18: Cluster) -> str:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(SCHEMA)
-    return name
-
-
-@pytest.fixture
-def database(cluster18: Cluster, template: str) -> Iterator[str]:
-    name = cluster18.create_database(template)
-    yield name
-    cluster18.drop_database(name)
+database = database18(SCHEMA)
 
 
 @pytest.fixture
 def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     """A project that is at its first revision."""
-    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"))
-    project.revision("op.create_table('first', sa.Column('id', sa.Integer(), primary_key=True))")
-    project.upgrade()
-    return project
+    return at_first_revision(Project(tmp_path / "project", cluster18.url(database, "psycopg")))
 
 
 def written(cluster: Cluster, database: str) -> int:

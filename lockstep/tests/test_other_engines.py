@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from databases import database18
 from lockstep import LockstepError
 from lockstep.environment.connection import synchronous
 from lockstep.environment.other_drivers import libpq_arguments
@@ -29,11 +30,7 @@ ROWS = (
 )
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    yield name
-    cluster18.drop_database(name)
+database = database18()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.testing import CliRunner
 
 from cases import ROWS, SCHEMA
+from databases import on_tables
 from lockstep.commands.main import main
 from lockstep.errors import CannotContinueError
 from project import Project
@@ -41,9 +42,7 @@ op.drop_column('posts', 'person')
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS, short_way=False)
     project.revision("op.create_table('before', sa.Column('id', sa.Integer(), primary_key=True))")
     project.upgrade()
     project.revision(UP, DOWN)
@@ -156,9 +155,7 @@ def test_the_archive_is_listed_and_purged_after_asking(
 def test_writes_of_the_revisions_own_code_are_not_run_twice(
     cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"), short_way=False)
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS, short_way=False)
     project.revision(
         "bind = op.get_bind()\n"
         "new = bind.execute(sa.text(\"INSERT INTO kept (label) VALUES ('once') RETURNING id\")).scalar()\n"

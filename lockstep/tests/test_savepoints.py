@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cases import ROWS, SCHEMA
+from databases import on_tables
 from lockstep import LockstepError
 from project import Project
 from state import catalog_of, rows_of
@@ -51,9 +52,7 @@ def test_they_run_as_written_and_the_revision_goes_on(
 def test_a_downgrade_loses_nothing_there_and_says_what_to_do(
     drop: str, cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
     project.revision("pass", f"with op.get_bind().begin_nested():\n    {drop}")
     project.upgrade()
     before = rows_of(cluster, database)
@@ -65,9 +64,7 @@ def test_a_downgrade_loses_nothing_there_and_says_what_to_do(
 def test_an_upgrade_says_that_it_cannot_give_back_there(
     cluster: Cluster, database: str, tmp_path: Path
 ) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA + ROWS)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
     project.revision(
         "with op.get_bind().begin_nested():\n    op.add_column('posts', sa.Column('color', sa.Text()))",
         "op.drop_column('posts', 'color')",

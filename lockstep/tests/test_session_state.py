@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from databases import at_first_revision, database18
 from failing import SCHEMA
 from lockstep import LockstepError
 from lockstep.errors import CannotContinueError
@@ -13,34 +14,20 @@ from project import ADDS, Project, edit, stops
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
 
 
-@pytest.fixture(scope="module")
-def template(cluster18: Cluster) -> str:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(SCHEMA)
-    return name
-
-
-@pytest.fixture
-def database(cluster18: Cluster, template: str) -> Iterator[str]:
-    name = cluster18.create_database(template)
-    yield name
-    cluster18.drop_database(name)
+database = database18(SCHEMA)
 
 
 @pytest.fixture
 def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     """A project at its first revision, each of whose operations is committed."""
-    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
-    project.revision("op.create_table('first', sa.Column('id', sa.Integer(), primary_key=True))")
-    project.upgrade()
-    return project
+    return at_first_revision(
+        Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
+    )
 
 
 def test_session_state_holds_when_another_process_goes_on(

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from alembic import command
 
 from command_line import made, revision, typed
+from databases import database18
 from lockstep import LockstepError
 from lockstep.environment.one_migrator import only_migrator, resolved_version_table
 from lockstep.revision.ledger import Ledger
 from project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from testing.cluster import Cluster
@@ -36,13 +36,7 @@ for tenant in ("one", "two"):
 """
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute("CREATE SCHEMA one; CREATE SCHEMA two")
-    yield name
-    cluster18.drop_database(name)
+database = database18("CREATE SCHEMA one; CREATE SCHEMA two")
 
 
 def tables(cluster: Cluster, database: str) -> set[str]:

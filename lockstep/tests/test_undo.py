@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from databases import at_first_revision, on_tables
 from lockstep import LockstepError
-from project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from project import Project
     from testing.cluster import Cluster
 
 #: Large enough for an index to be built in a step of its own: what comes before it is committed.
@@ -31,12 +32,7 @@ FAILS = "op.create_index('things_owner', 'things', ['owner_id'])\nop.execute('SE
 
 @pytest.fixture
 def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
-    with cluster.connect(database) as connection:
-        connection.execute(SCHEMA)
-    project = Project(tmp_path / "project", cluster.url(database, "psycopg"))
-    project.revision("op.create_table('before', sa.Column('id', sa.Integer(), primary_key=True))")
-    project.upgrade()
-    return project
+    return at_first_revision(on_tables(cluster, database, tmp_path, SCHEMA), "before")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from databases import database18
 from lockstep import Pace
 from lockstep.postgres.session import execute
 from lockstep.steps import pages as walk
@@ -29,13 +30,7 @@ CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS
 """
 
 
-@pytest.fixture
-def database(cluster18: Cluster) -> Iterator[str]:
-    name = cluster18.create_database()
-    with cluster18.connect(name) as connection:
-        connection.execute(TABLES)
-    yield name
-    cluster18.drop_database(name)
+database = database18(TABLES)
 
 
 @pytest.fixture

@@ -13,7 +13,11 @@ from lockstep.postgres.catalog import qualified
 from lockstep.steps.step import AsWritten, Kind, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lockstep.operations.register import Plan
+    from lockstep.postgres.catalog import Table
+    from lockstep.revision.planning import Planning
 
 
 def constraint_name(operation: Any) -> str:
@@ -30,6 +34,23 @@ def add_constraint(call: Call[ops.AddConstraintOp]) -> AsWritten:
         kind = type(operation.to_constraint(call.planning.context)).__name__
         call.planning.warn(f"{operation.table_name}: {kind} can only be added under a lock, as written")
     return as_written(call, operation.table_name, operation.schema)
+
+
+def validated(
+    call: Call[Any],
+    table_name: str,
+    schema: str | None,
+    online: Callable[[Planning, Table, Any], list[Step] | None],
+) -> Plan:
+    """The steps of ``online``, which validates what was added NOT VALID; as written where it gives None."""
+    if call.planning.offline:
+        return offline(call, table_name, schema)
+    unnamed = call.operation.constraint_name is None  # PostgreSQL's name for it is found out
+    table = call.table_in_use(table_name, schema, needs_plan=unnamed)
+    steps = (
+        online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
+    )
+    return as_written(call, table_name, schema) if steps is None else steps
 
 
 def as_written(call: Call[Any], table_name: str, schema: str | None) -> AsWritten:

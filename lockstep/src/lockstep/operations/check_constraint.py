@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.operations import ops
 from sqlalchemy.schema import AddConstraint
 
-from lockstep.operations import add_constraint
-from lockstep.operations.add_constraint import constraint_name
+from lockstep.operations.add_constraint import constraint_name, validated
 from lockstep.operations.register import Call, plans
 from lockstep.operations.validation import added_and_validated, rows_where
 from lockstep.postgres import catalog
@@ -27,15 +26,7 @@ if TYPE_CHECKING:
 @plans(ops.CreateCheckConstraintOp, constraint_name)
 def create_check_constraint(call: Call[ops.CreateCheckConstraintOp]) -> Plan:
     """Taken back by dropping the constraint."""
-    table_name, schema = call.operation.table_name, call.operation.schema
-    if call.planning.offline:
-        return add_constraint.offline(call, table_name, schema)
-    unnamed = call.operation.constraint_name is None  # PostgreSQL's name for it is found out
-    table = call.table_in_use(table_name, schema, needs_plan=unnamed)
-    steps = (
-        online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
-    )
-    return add_constraint.as_written(call, table_name, schema) if steps is None else steps
+    return validated(call, call.operation.table_name, call.operation.schema, online)
 
 
 def online(

@@ -8,7 +8,7 @@ from alembic.operations import ops
 from sqlalchemy.schema import AddConstraint
 
 from lockstep.errors import LockstepError
-from lockstep.operations import add_constraint
+from lockstep.operations.add_constraint import validated
 from lockstep.operations.register import Call, describe, plans
 from lockstep.operations.validation import added_and_validated, merging, rows_where
 from lockstep.postgres import catalog
@@ -31,15 +31,7 @@ def _name(operation: ops.CreateForeignKeyOp) -> str:
 @plans(ops.CreateForeignKeyOp, _name)
 def create_foreign_key(call: Call[ops.CreateForeignKeyOp]) -> Plan:
     """Taken back by dropping the constraint."""
-    table_name, schema = call.operation.source_table, call.operation.kw.get("source_schema")
-    if call.planning.offline:
-        return add_constraint.offline(call, table_name, schema)
-    unnamed = call.operation.constraint_name is None  # PostgreSQL's name for it is found out
-    table = call.table_in_use(table_name, schema, needs_plan=unnamed)
-    steps = (
-        online(call.planning, table, call.operation.to_constraint(call.planning.context)) if table else None
-    )
-    return add_constraint.as_written(call, table_name, schema) if steps is None else steps
+    return validated(call, call.operation.source_table, call.operation.kw.get("source_schema"), online)
 
 
 def online(planning: Planning, table: Table, constraint: Any) -> list[Step] | None:
