@@ -73,6 +73,21 @@ def test_rows_refer_to_the_rows_that_come_back_with_them(
     assert _chats(cluster18, database) == [(1, None), (2, "seven"), (3, "eight")]
 
 
+def test_so_they_do_where_a_half_done_upgrade_was_taken_back(
+    cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=False)
+    project.revision(f"{COLUMN}\n{KEY}\nbroken()", DOWNGRADES["its key first"])
+    with pytest.raises(NameError):
+        project.upgrade()
+    _write(cluster18, database)
+    project.downgrade("base")
+    file = project.folder / "versions" / "r1.py"
+    file.write_text(file.read_text().replace("broken()", "pass"))
+    project.upgrade()
+    assert _chats(cluster18, database) == [(1, None), (2, "seven"), (3, "eight")]
+
+
 def test_a_value_in_whose_place_the_revision_puts_its_own_is_set_aside_and_told(
     cluster18: Cluster, database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,31 @@ if TYPE_CHECKING:
 log = logging.getLogger("alembic.lockstep")
 
 
+#: Every foreign key, as the archive knows what a column refers to.
+_FOREIGN_KEYS = """
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+    'schema', n.nspname, 'table', c.relname, 'key', jsonb_build_object(
+        'parent', format('%%I.%%I', pn.nspname, p.relname), 'table', jsonb_build_array(pn.nspname, p.relname),
+        'ours', ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, place)
+                      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.n ORDER BY place),
+        'theirs', ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(n, place)
+                        JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum = u.n ORDER BY place)))
+), '[]')::text
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0
+"""
+
+_NOTE_PARENTS = """
+UPDATE lockstep.archive a SET details = details || jsonb_build_object('parents', (
+    SELECT coalesce(jsonb_agg(f -> 'key'), '[]') FROM jsonb_array_elements(%(keys)s::jsonb) f
+    WHERE f ->> 'schema' = a.schema_name AND f ->> 'table' = a.table_name
+      AND (f -> 'key' -> 'ours') ? a.column_name))
+WHERE version_table = %(table)s AND revision = %(revision)s AND kind = 'column' AND NOT details ? 'parents'
+RETURNING id
+"""
+
+
 def lasting(underway: Underway) -> list[str]:
     """The operations that cannot be taken back."""
     return [e.says for e in underway.entries if any(step.undo is None for _, step in _begun(e))]
@@ -42,12 +67,18 @@ def _begun(entry: Entry) -> list[tuple[int, Step]]:
 
 
 def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway) -> None:
-    """Take a half-done revision back, the last operation first; can be stopped and called again."""
+    """Take a half-done revision back, the last operation first; can be stopped and called again.
+
+    Its foreign keys go before the columns do that are kept: what these refer to is looked up at the start.
+    """
+    keys = catalog.scalar(connection, _FOREIGN_KEYS)
     for entry in sorted(underway.entries, key=lambda e: -e.position):
         for number, step in _begun(entry):
             _undo_step(connection, pace, ledger, underway, entry, step, number)
         log.info("%s: taken back", entry.says)
     with transaction(connection):
+        here = {"table": ledger.version_table, "revision": underway.revision}
+        catalog.rows(connection, _NOTE_PARENTS, keys=keys, **here)
         ledger.finish(connection, underway.revision)
 
 
