@@ -140,6 +140,55 @@ def test_a_client_that_breaks_its_body_or_goes_away_is_logged_once_and_is_no_err
         assert [(line["level"], line["status"]) for line in mine] in ([("info", 400)], []), said
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("GET /healthz HTTP/1.1", 400),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b", 400),
+        ("GET /healthz HTTP/1.0", 200),
+        ("GET http://a/healthz HTTP/1.1\r\nHost: a", 200),
+    ],
+)
+def test_a_request_names_one_host(server: Logged, sent: str, status: int) -> None:
+    with closing(server.open(f"{sent}\r\n\r\n".encode())) as opened:
+        answer = opened.recv(4096)
+    assert int(answer[9:12]) == status
+    assert (b"/errors/malformed-request" in answer) == (status == 400)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET /healthz HTTP/1.2\r\nHost: a", "G@T /healthz HTTP/1.1\r\nHost: a",
+        "GET /a b HTTP/1.1\r\nHost: a", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: \0",
+        "GET /healthz HTTP/1.1\r\nHost : a", "GET /healthz HTTP/1.1\r\nHost: a\r\n folded",
+        "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1",
+        "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2",
+        "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: -1",
+        "POST /login HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity",
+        "POST /login HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked", "\x16\x03\x01\x02",
+    ],
+)  # fmt: skip
+def test_what_is_not_http_is_refused_and_nothing_after_it_is_read(server: Logged, sent: str) -> None:
+    after = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with closing(server.open(f"{sent}\r\n\r\n{after}".encode())) as opened:
+        answer = b""
+        while received := opened.recv(4096):
+            answer += received
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_length_and_chunks_at_once_end_the_connection(server: Logged) -> None:
+    smuggled = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with closing(server.open((head + smuggled).encode())) as opened:
+        answer = b""
+        while received := opened.recv(4096):
+            answer += received
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_body_that_takes_too_long_is_a_408(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "BODY_SECONDS", 0.05)
 
@@ -168,7 +217,7 @@ def test_an_answer_that_nobody_reads_is_given_up(api: Api, monkeypatch: pytest.M
 
     scope = {
         "type": "http", "method": "GET", "path": "/users/me/export", "query_string": b"", "root_path": "",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in ada.auth.items()],
+        "headers": [(b"host", b"a"), (b"authorization", ada.auth["Authorization"].encode())],
         "client": ("192.0.2.1", 1), "server": ("testserver", 80), "scheme": "http", "http_version": "1.1",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
     }  # fmt: skip

@@ -65,25 +65,6 @@ def test_wrong_credentials_are_an_invalid_grant(api: Api, username: str, passwor
     assert answer.json()["detail"] == "The e-mail address or the password is wrong."
 
 
-@pytest.mark.parametrize(
-    ("form", "error"),
-    [
-        ({}, "invalid_request"),
-        ({"username": "ada@example.com"}, "invalid_request"),
-        ({"username": "", "password": ""}, "invalid_request"),
-        ({"username": ["a", "b"], "password": "x"}, "invalid_request"),
-        ({"username": "a", "password": "x", "grant_type": "implicit"}, "unsupported_grant_type"),
-    ],
-)
-def test_a_wrong_form_is_told_as_rfc_6749_has_it(api: Api, form: dict[str, Any], error: str) -> None:
-    answer = api.post("/login", data=form, headers={"Content-Type": "application/x-www-form-urlencoded"})
-    assert (answer.status_code, answer.json()["error"]) == (400, error)
-
-
-def test_a_login_takes_no_json(api: Api) -> None:
-    assert api.post("/login", json={"username": "a", "password": "b"}).status_code == 415
-
-
 def test_an_account_that_nobody_can_log_in_to_is_refused_like_any_other(api: Api) -> None:
     with api.connect() as connection:
         connection.execute("INSERT INTO users (email, password) VALUES ('nobody@folkmoot.invalid', '!')")

@@ -129,7 +129,7 @@ class Edge:
                 raise _UnreadError from None
 
         try:
-            if (refusal := _oversized(scope)) is not None:
+            if (refusal := _refused(scope)) is not None:
                 await refusal(scope, receive, send_bounded)
             elif method == "OPTIONS":
                 await self._options(path)(scope, receive, send_bounded)
@@ -149,9 +149,14 @@ class Edge:
         return Response(status_code=204, headers={"Allow": allowed}) if allowed else respond(NotFound())
 
 
-def _oversized(scope: Scope) -> Response | None:
+def _refused(scope: Scope) -> Response | None:
+    """The answer to what is not read any further, whoever it is for."""
     if len(scope["path"]) + len(scope["query_string"]) > ADDRESS_LIMIT:
         return respond(AddressTooLong())
     if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT:
         return respond(HeadersTooLarge())
+    # Granian adds an empty one where there is none.
+    hosts = [bool(value) for name, value in scope["headers"] if name == b"host"]
+    if hosts != [True] and scope["http_version"] == "1.1":
+        return respond(MalformedRequest("A request has one Host header (RFC 9112, 3.2)."))
     return None

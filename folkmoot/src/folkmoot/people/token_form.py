@@ -33,14 +33,15 @@ async def read_form(request: Request, grant_type: str, *fields: str, json: bool 
     longer than a password may be: it is not let through to what normalises, looks up or hashes it.
     """
     form = await _form(request, json=json)
+    for field in (*fields, "grant_type", "scope"):
+        if len(form.get(field, [])) > 1:
+            raise InvalidTokenRequest(f"The form has the field {field} more than once.")
     given = form.get("grant_type", [grant_type])
     if given not in ([grant_type], [""]):
         raise InvalidTokenRequest(f"The grant_type here is {grant_type}.", error="unsupported_grant_type")
     values = []
     for field in fields:
         found = form.get(field, [])
-        if len(found) > 1:
-            raise InvalidTokenRequest(f"The form has the field {field} more than once.")
         if not found or not isinstance(found[0], str) or not found[0]:
             raise InvalidTokenRequest(f"The form lacks the field {field}.")
         if len(found[0]) > _LENGTH:
