@@ -35,6 +35,8 @@ class Shape:
     first: str = ""
     """And what it does before."""
     down: str = "op.drop_table('t')"
+    before: str = "SELECT"
+    """SQL that runs before the revision."""
 
     @property
     def upgrade(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from archive_shapes import SHAPES, TYPES, Shape
+from column_shapes import COLUMN_SHAPES, ColumnShape
 from killing import fail, in_child
 from project import Project
 from state import catalog_of, rows_of
@@ -32,13 +33,14 @@ def _die(_connection: Any) -> None:
 class Lifecycle:
     """A shape of a table with rows in it, and what becomes of them on ways that are stopped."""
 
-    def __init__(self, cluster: Cluster, shape: Shape, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, shape: Shape | ColumnShape, folder: Path) -> None:
         self.cluster = cluster
-        self.project = Project(folder, "")
+        self.project = Project(folder, "", short_way=False)  # in one transaction no stop leaves anything
         self.project.revision(shape.upgrade, shape.downgrade)
         self.filled = cluster.create_database()
         with cluster.connect(self.filled) as connection:
             connection.execute(TYPES)
+            connection.execute(shape.before)
         self.go(self.filled, "up")
         with cluster.connect(self.filled) as connection:
             for statement in shape.rows.split("; "):
@@ -48,13 +50,13 @@ class Lifecycle:
         self.emptied = cluster.create_database(self.filled)
         self.go(self.emptied, "down")
 
-    def go(self, database: str, *directions: str) -> None:
+    def go(self, database: str, *directions: str, short_way: bool = False) -> None:
         for direction in directions:
             url = self.cluster.url(database, "psycopg")
             if direction == "up":
-                self.project.upgrade("head", url)
+                self.project.upgrade("head", url, short_way=short_way)
             else:
-                self.project.downgrade("base", url)
+                self.project.downgrade("base", url, short_way=short_way)
 
     def points(self, direction: str) -> int:
         """How many statements the direction has."""
@@ -92,26 +94,28 @@ WAYS = [("up", ("down", "up")), ("up", ("up",)), ("down", ("up",)), ("down", ("d
 
 
 @pytest.fixture
-def lifecycle(shape: Shape, cluster: Cluster, tmp_path: Path) -> Iterator[Lifecycle]:
+def lifecycle(shape: Shape | ColumnShape, cluster: Cluster, tmp_path: Path) -> Iterator[Lifecycle]:
     found = Lifecycle(cluster, shape, tmp_path / "project")
     yield found
     cluster.drop_database(found.filled)
     cluster.drop_database(found.emptied)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_its_rows_come_back(shape: Shape, lifecycle: Lifecycle) -> None:
-    for _ in range(2):
-        lifecycle.go(lifecycle.emptied, "up")
+@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
+def test_its_rows_come_back(shape: Shape | ColumnShape, lifecycle: Lifecycle) -> None:
+    for short_way in (True, False):
+        lifecycle.go(lifecycle.emptied, "up", short_way=short_way)
         assert rows_of(lifecycle.cluster, lifecycle.emptied) == lifecycle.rows, shape.name
         assert catalog_of(lifecycle.cluster, lifecycle.emptied) == lifecycle.catalog, shape.name
         with lifecycle.cluster.connect(lifecycle.emptied) as connection:
             assert connection.execute("SELECT count(*) FROM lockstep.archive").fetchone() == (0,)
-        lifecycle.go(lifecycle.emptied, "down")
+        lifecycle.go(lifecycle.emptied, "down", short_way=not short_way)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_its_rows_survive_a_stop_at_one_statement(shape: Shape, cluster18: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
+def test_its_rows_survive_a_stop_at_one_statement(
+    shape: Shape | ColumnShape, cluster18: Cluster, tmp_path: Path
+) -> None:
     chance = random.Random(shape.name)
     lifecycle = Lifecycle(cluster18, shape, tmp_path / "project")
     (direction, then), strike = chance.choice(WAYS), chance.choice([_die, _fail])
@@ -121,9 +125,9 @@ def test_its_rows_survive_a_stop_at_one_statement(shape: Shape, cluster18: Clust
 
 @pytest.mark.prove
 @pytest.mark.parametrize("strike", [_die, _fail], ids=["killed", "failed"])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
 def test_its_rows_survive_a_stop_at_every_statement(
-    shape: Shape,
+    shape: Shape | ColumnShape,
     strike: Callable[[Any], None],
     lifecycle: Lifecycle,
     record_property: Callable[[str, object], None],

@@ -145,11 +145,17 @@ def test_a_partitioned_table_is_copied_under_a_lock_before_a_downgrade_drops_it(
             "a stored generated column can only be added by rewriting the table",
         ),
         (
+            "op.execute('CREATE DOMAIN positive AS integer CHECK (VALUE > 0)')\n"
+            "op.add_column('account', sa.Column('p', "
+            "postgresql.DOMAIN('positive', sa.Integer(), create_type=False)))",
+            "a column of a domain with constraints can only be added by rewriting the table",
+        ),
+        (
             "op.create_exclude_constraint('once', 'account', ('v', '='), using='btree')",
             "can only be added under a lock, as written",
         ),
     ],
-    ids=["generated", "exclude"],
+    ids=["generated", "domain", "exclude"],
 )
 def test_what_has_no_online_way_is_done_as_written_and_said(
     operation: str, said: str, world: World, caplog: pytest.LogCaptureFixture
@@ -186,6 +192,19 @@ def test_a_column_of_a_table_without_a_key_is_kept_and_not_given_back(
     assert world.run("SELECT DISTINCT color FROM account") == [(None,)]
     ((place,),) = world.run("SELECT place FROM lockstep.archive")
     assert world.run(f"SELECT count(*) FROM lockstep_archive.\"{place}\" WHERE color = 'red'") == [(1,)]
+
+
+def test_an_update_of_the_revisions_own_writes_over_what_was_given_back(world: World) -> None:
+    world.project.revision(
+        "op.add_column('account', sa.Column('color', sa.Text()))\n"
+        "op.execute(\"UPDATE account SET color = 'blue'\")",
+        "op.drop_column('account', 'color')",
+    )
+    world.project.upgrade()
+    world.run("UPDATE account SET color = 'red' WHERE id = 1")
+    world.project.downgrade("base")
+    world.project.upgrade()
+    assert world.run("SELECT DISTINCT color FROM account") == [("blue",)]
 
 
 def test_a_row_under_the_key_of_another_gets_its_kept_value(world: World) -> None:

@@ -235,6 +235,21 @@ def test_an_enum_that_two_tables_share_survives_a_stop_between_them_and_goes_wit
     assert project.current() == "r2 (head)"
 
 
+@pytest.mark.parametrize("short_way", [False, True], ids=["steps", "together"])
+def test_an_enum_is_the_same_one_in_a_corrected_file(project: Project, *, short_way: bool) -> None:
+    """Committed by the revision itself, so in one transaction, too, something is half done."""
+    project.run_options["short_way"] = short_way
+    stops(
+        project,
+        f"{ENUM}t = op.create_table('one', sa.Column('l', letter))\nop.bulk_insert(t, [{{'l': 'a'}}])\n"
+        "op.create_table('two', sa.Column('l', letter))\n"
+        "op.add_column('books', sa.Column('l', letter))\nop.get_bind().commit()",
+    )
+    edit(project, "r2", "raise RuntimeError('stopped')", "op.create_table('three', sa.Column('l', letter))")
+    project.upgrade()
+    assert project.current() == "r2 (head)"
+
+
 def test_plain_takes_part(project: Project, cluster18: Cluster, database: str) -> None:
     stops(
         project,

@@ -12,6 +12,7 @@ import pytest
 from cases import CASES, Case
 from ground import MODES, Circumstances, template_of
 from killing import BLOWS, WAYS, Proof
+from revisions import REVISIONS
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:
@@ -73,14 +74,12 @@ def _struck(proof: Proof, chance: random.Random, blows: int) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_a_stopped_migration_of_two_operations_goes_on_or_is_taken_back(
-    number: int, ground: Ground, tmp_path: Path
-) -> None:
+def test_a_stopped_migration_goes_on_or_is_taken_back(number: int, ground: Ground, tmp_path: Path) -> None:
     """A sample, another one each day; all of it is `make prove`."""
     chance = random.Random(f"{SEED} {number}")
     circumstances = _by_chance(chance)
     while True:
-        cases = tuple(chance.sample(CASES, 2))
+        cases = tuple(chance.sample(CASES, 2)) if number % 2 else (chance.choice(REVISIONS),)
         proof = ground.proof(cases, circumstances, tmp_path / "-".join(case.name for case in cases))
         if proof.is_possible():
             break
@@ -98,7 +97,7 @@ def test_a_migration_survives_the_death_of_the_server(ground: Ground, tmp_path: 
 
 @pytest.mark.prove
 @pytest.mark.parametrize(("direction", "then"), WAYS)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *REVISIONS], ids=lambda case: case.name)
 def test_every_point_of_every_operation(
     case: Case,
     direction: str,

@@ -78,9 +78,10 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     added = _rehearse(planning, table, column.name, trial)
     if added.column.not_null and added.column.default is None and not added.column.identity:
         raise LockstepError(_refusal(table, operation))
-    if added.rewrites and added.column.generated:
+    if added.rewrites and (added.column.generated or added.is_domain):
+        kind = "stored generated column" if added.column.generated else "column of a domain with constraints"
         planning.warn(
-            f"{table}.{column.name}: a stored generated column can only be added by rewriting the table, "
+            f"{table}.{column.name}: a {kind} can only be added by rewriting the table, "
             "which is locked for as long as that takes"
         )
         return AsWritten(undo=_undo_as_written(call))
@@ -119,6 +120,7 @@ class _Added:
     identity: str
     """Its identity, as SQL; empty where it has none."""
     is_serial: bool
+    is_domain: bool
 
 
 def _rehearse(planning: Planning, table: Table, name: str, trial: str) -> _Added:
@@ -128,10 +130,12 @@ def _rehearse(planning: Planning, table: Table, name: str, trial: str) -> _Added
         copy.run(trial)
         column = catalog.columns(connection, copy.oid)[name]
         sequence = "SELECT pg_get_serial_sequence(%(table)s, %(column)s)"
+        is_domain = "SELECT typtype = 'd' FROM pg_type WHERE oid = to_regtype(%(type)s)"
         return _Added(
             column,
             rewrites=copy.filenode() != before,
             identity=catalog.identity_options(connection, copy.oid, column.number) if column.identity else "",
+            is_domain=bool(catalog.scalar(connection, is_domain, type=column.type_sql)),
             is_serial=bool(catalog.scalar(connection, sequence, table=copy.sql, column=name)),
         )
 

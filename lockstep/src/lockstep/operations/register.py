@@ -111,7 +111,7 @@ class Call(Generic[Op]):
         """A hash of what plain Alembic would send; None where that cannot be told without sending it."""
         try:
             # Rendering binds the columns to a table, and what they bring along is not copied to the next one.
-            sql = self.plain_sql(copy.deepcopy(self.operation))
+            sql = [one for one in self.plain_sql(copy.deepcopy(self.operation)) if not _makes_type(one)]
         except Exception:  # noqa: BLE001  # whatever a type or a plugin raises that cannot be written as SQL
             return None
         return hashlib.sha256("\n".join(sql).encode()).hexdigest()
@@ -142,6 +142,11 @@ class Call(Generic[Op]):
                 f"{self.name}: inside a savepoint (begin_nested) of the revision's own, {what}. "
                 "Call it outside of the savepoint, or let it go with `with lockstep.plain():`"
             )
+
+
+def _makes_type(statement: str) -> bool:
+    """Whether it makes a column's type, which is only rendered where the operation has been run before."""
+    return statement.startswith("CREATE TYPE")
 
 
 def _undo_of(steps: Sequence[Step]) -> tuple[str, ...] | None:
