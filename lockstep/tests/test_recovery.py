@@ -108,8 +108,8 @@ def test_what_is_half_done_is_told(
     assert shown.exit_code == 3
     told = json.loads(shown.stdout)
     assert told["heads"] == ["r1"]
-    assert told["half_done"]["revision"] == "r2"
-    assert "posts_person_fk" in told["half_done"]["error"]
+    assert told["half_done"][0]["revision"] == "r2"
+    assert "posts_person_fk" in told["half_done"][0]["error"]
     project.downgrade("r1")
     shown = CliRunner().invoke(main, ["status", "-c", str(ini)])
     assert shown.exit_code == 0

@@ -13,8 +13,8 @@ from alembic import command
 from command_line import made, revision, typed
 from databases import database18
 from lockstep import LockstepError
-from lockstep.environment.one_migrator import only_migrator, resolved_version_table
 from lockstep.revision.ledger import Ledger
+from lockstep.revision.one_migrator import only_migrator, resolved_version_table
 from project import Project
 
 if TYPE_CHECKING:

@@ -70,4 +70,4 @@ def register(main: typer.Typer) -> None:
                 ledger.finish(connection, underway.revision)
             typer.echo("forgotten")
 
-        on_each_database(config, name, forget)
+        on_each_database(config, name, forget, changes=True)

@@ -63,7 +63,7 @@ def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_jso
         typer.echo(f"at {', '.join(one.heads) or 'base'}")
         for line in lines(one) or ["nothing is half done"]:
             typer.echo(line)
-        for entry in one.underway.entries if one.underway else ():
+        for entry in (entry for underway in one.underway for entry in underway.entries):
             typer.echo(f"  {entry.says}: {entry.done} of {len(entry.steps)} steps")
             for number, step in enumerate(entry.steps):
                 typer.echo(f"    {'done' if number < entry.done else 'open'}  {step.description}")
@@ -129,12 +129,12 @@ def purge_archive(
             for kept in kept_things.of_version_table(connection, table)
             if kept.state != "keeping" and datetime.fromisoformat(kept.kept_at) <= before
         ]
-        half_done = Ledger(table).read(connection)
-        if half_done and any((k.version_table, k.revision) == (table, half_done.revision) for k in old):
-            raise LockstepError(
-                f"the {half_done.direction} of revision {half_done.revision} is half done and may need "
-                "what is kept for it: finish it or take it back first"
-            )
+        for half_done in Ledger(table).read_all(connection):
+            if any((k.version_table, k.revision) == (table, half_done.revision) for k in old):
+                raise LockstepError(
+                    f"the {half_done.direction} of revision {half_done.revision} is half done and may need "
+                    "what is kept for it: finish it or take it back first"
+                )
         if not old:
             typer.echo("nothing to remove")
             return
@@ -146,7 +146,7 @@ def purge_archive(
         purge(connection.execution_options(isolation_level="AUTOCOMMIT"), old)
         typer.echo(f"removed {len(old)}")
 
-    on_each_database(config, name, remove)
+    on_each_database(config, name, remove, changes=True)
 
 
 @main.command()
@@ -160,25 +160,26 @@ def resolve(
 
     def settle(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
         ledger = Ledger(table)
-        underway = ledger.read(connection)
+        half_done = ledger.read_all(connection)
         connection.commit()
         open_ones = [
-            entry
-            for entry in (underway.entries if underway else [])
+            (underway, entry)
+            for underway in half_done
+            for entry in underway.entries
             if not entry.done and entry.steps and entry.steps[0].kind is Kind.UNKNOWN
         ]
-        if underway is None or not open_ones:
+        if not open_ones:
             typer.echo("nothing to resolve")
             return
         with transaction(connection.execution_options(isolation_level="AUTOCOMMIT")):
-            for entry in open_ones:
+            for underway, entry in open_ones:
                 if done:
                     ledger.write(connection, underway, entry, 1)
                 else:
                     ledger.forget(connection, underway.revision, entry.key)
                 typer.echo(f"{entry.says}: {'done' if done else 'will be run again'}")
 
-    on_each_database(config, name, settle)
+    on_each_database(config, name, settle, changes=True)
 
 
 abandon.register(main)

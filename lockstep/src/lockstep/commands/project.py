@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.operations import OPTION
+from lockstep.revision.one_migrator import only_migrator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,10 +77,15 @@ def one_line_errors() -> Iterator[None]:
 
 
 def on_each_database(
-    files: list[str] | None, section: str, work: Callable[[Connection, str, tuple[str, ...]], None]
+    files: list[str] | None,
+    section: str,
+    work: Callable[[Connection, str, tuple[str, ...]], None],
+    *,
+    changes: bool = False,
 ) -> None:
     """Run ``work`` through the project's own env.py, with its connection, version table and heads: once for
-    each time that it calls lockstep.run(). Whatever goes wrong is one line, and exit status 1.
+    each time that it calls lockstep.run(). What ``changes`` something does so while no migrator is at work.
+    Whatever goes wrong is one line, and exit status 1.
     """
     with one_line_errors():
         config = alembic_config(files, section)
@@ -93,8 +99,17 @@ def on_each_database(
             migrator = context.opts.get(OPTION)
             if migrator is None or context.connection is None:
                 raise LockstepError(NOT_ADOPTED.format(env=env))
+            connection, ledger = context.connection, migrator.ledger
             try:
-                work(context.connection, migrator.ledger.version_table, tuple(heads))
+                if changes:
+                    connection.commit()
+                    name, schema = context.version_table, context.version_table_schema
+                    with only_migrator(connection, name, schema, waits=False):
+                        with connection.begin():
+                            ledger.create(connection)
+                        work(connection, ledger.version_table, tuple(heads))
+                else:
+                    work(connection, ledger.version_table, tuple(heads))
             except Exception as error:
                 found.append(error)
                 raise

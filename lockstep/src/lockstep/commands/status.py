@@ -27,30 +27,32 @@ class Status:
     database: str
     version_table: str
     heads: tuple[str, ...]
-    underway: Underway | None
+    underway: list[Underway]
+    """The revisions that are half done: on branches there may be several."""
     kept: list[archive.Kept]
 
     def to_json(self) -> dict[str, Any]:
-        underway = self.underway
         return {
             "database": self.database,
             "version_table": self.version_table,
             "heads": list(self.heads),
-            "half_done": underway
-            and {
-                "revision": underway.revision,
-                "direction": underway.direction,
-                "started_at": underway.started_at,
-                "error": underway.error,
-                "operations": [
-                    {
-                        "operation": entry.says,
-                        "done": entry.done,
-                        "steps": [step.description for step in entry.steps],
-                    }
-                    for entry in underway.entries
-                ],
-            },
+            "half_done": [
+                {
+                    "revision": underway.revision,
+                    "direction": underway.direction,
+                    "started_at": underway.started_at,
+                    "error": underway.error,
+                    "operations": [
+                        {
+                            "operation": entry.says,
+                            "done": entry.done,
+                            "steps": [step.description for step in entry.steps],
+                        }
+                        for entry in underway.entries
+                    ],
+                }
+                for underway in self.underway
+            ],
             "kept": len(self.kept),
         }
 
@@ -59,13 +61,13 @@ def status(connection: Connection, version_table: str, heads: tuple[str, ...]) -
     """Read the status; locks nothing."""
     kept = [k for k in archive.listed(connection) if k.version_table == version_table]
     database = str(catalog.scalar(connection, "SELECT current_database()"))
-    return Status(database, version_table, heads, Ledger(version_table).read(connection), kept)
+    return Status(database, version_table, heads, Ledger(version_table).read_all(connection), kept)
 
 
 def lines(found: Status) -> list[str]:
     """The status in a line each: nothing where nothing is half done and nothing is kept."""
     told = []
-    if underway := found.underway:
+    for underway in found.underway:
         done = sum(entry.finished for entry in underway.entries)
         reason = f"; it stopped with: {underway.error.splitlines()[0]}" if underway.error else ""
         told.append(

@@ -18,11 +18,11 @@ from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
 from lockstep.environment.connection import connected_to, is_asyncpg, synchronous
 from lockstep.environment.failures import explained
-from lockstep.environment.one_migrator import only_migrator
 from lockstep.errors import LockstepError
 from lockstep.revision import privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
+from lockstep.revision.one_migrator import only_migrator
 from lockstep.steps.events import received_by
 from lockstep.steps.pace import Pace
 

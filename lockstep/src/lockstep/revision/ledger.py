@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
@@ -18,6 +18,8 @@ from lockstep.revision.ledger_format import ARCHIVE_SCHEMA, SCHEMA
 from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.engine import Connection
 
 __all__ = ["ARCHIVE_SCHEMA", "SCHEMA", "Entry", "Ledger", "Underway"]
@@ -121,26 +123,29 @@ class Ledger:
         order in which they ran.
         """
         if not self.exists(connection):
-            ledger_format.warn_of_older(connection)
-            return []
+            return self._entries(*ledger_format.read_older(connection, self.version_table))
         if not ledger_format.is_current(connection, self.version_table):
             return []
-        found = catalog.rows(
+        revisions = catalog.rows(
             connection,
             "SELECT revision, direction, source_hash, started_at::text, error FROM lockstep.revision "
             "WHERE version_table = %(table)s ORDER BY lockstep.revision.started_at, revision",
             **self._here,
         )
-        underway = {
-            row.revision: Underway(row.revision, row.direction, row.source_hash, row.started_at, row.error)
-            for row in found
-        }
-        for row in catalog.rows(
+        operations = catalog.rows(
             connection,
             "SELECT revision, key, position, says, steps::text, done, fingerprint FROM lockstep.operation "
             "WHERE version_table = %(table)s ORDER BY position",
             **self._here,
-        ) if underway else ():  # fmt: skip
+        ) if revisions else ()  # fmt: skip
+        return self._entries(revisions, operations)
+
+    def _entries(self, revisions: Sequence[Any], operations: Sequence[Any]) -> list[Underway]:
+        underway = {
+            row.revision: Underway(row.revision, row.direction, row.source_hash, row.started_at, row.error)
+            for row in revisions
+        }
+        for row in operations:
             steps = tuple(Step.from_json(step) for step in json.loads(row.steps))
             entry = Entry(row.key, row.position, row.says, steps, row.done, row.fingerprint)
             underway[row.revision].entries.append(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import database_of
@@ -97,7 +97,7 @@ def create(connection: Connection, version_table: str) -> None:
         if statement.strip():
             execute(connection, statement)
     if older:
-        _rename(connection, f".{version_table.partition('.')[2]}", version_table)
+        _rename(connection, _older_name(version_table), version_table)
 
 
 def _is_older(connection: Connection) -> bool:
@@ -110,12 +110,30 @@ def _is_older(connection: Connection) -> bool:
     )
 
 
-def warn_of_older(connection: Connection) -> None:
-    """Say that a ledger is there which cannot be read yet."""
-    if _is_older(connection):
-        log.warning(
-            "the ledger was written by an older Lockstep; the next upgrade or downgrade brings it up to date"
-        )
+def read_older(connection: Connection, version_table: str) -> tuple[list[Any], list[Any]]:
+    """The half-done revision and its operations, as an older Lockstep wrote them; none without one."""
+    if not _is_older(connection):
+        return [], []
+    name = _older_name(version_table)
+    revisions = catalog.rows(
+        connection,
+        "SELECT revision, direction, source_hash, started_at::text, error FROM lockstep.revision "
+        "WHERE version_table = %(name)s",
+        name=name,
+    )
+    operations = catalog.rows(
+        connection,
+        "SELECT r.revision, o.key, o.position, o.says, o.steps::text, o.done, NULL::text AS fingerprint "
+        "FROM lockstep.operation o JOIN lockstep.revision r USING (version_table) "
+        "WHERE version_table = %(name)s ORDER BY position",
+        name=name,
+    )
+    return revisions, operations
+
+
+def _older_name(version_table: str) -> str:
+    """What it called a version table whose schema env.py does not name."""
+    return f".{version_table.partition('.')[2]}"
 
 
 def is_current(connection: Connection, version_table: str) -> bool:

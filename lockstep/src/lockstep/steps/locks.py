@@ -84,8 +84,9 @@ def brief(
             if max_hold and is_broken_off(error):
                 raise LockstepError(
                     f"{description}: it held a lock for more than {pace.max_hold} s and was broken off; "
-                    "nothing of this step stays. Let it take its time with `with lockstep.plain():`, or "
-                    "allow more with lockstep.Pace(max_hold=…)"
+                    "nothing of this step stays. Allow more with lockstep.Pace(max_hold=…), or let it take "
+                    "its time with `with lockstep.plain():`, which in a downgrade keeps nothing of what it "
+                    "drops"
                 ) from error
             if sqlstate(error) not in RETRIED:
                 raise

@@ -36,8 +36,11 @@ _GIVEN_UP_AFTER = {
 
 
 @contextmanager
-def only_migrator(connected: Connection, version_table: str, schema: str | None) -> Iterator[None]:
-    """Hold the advisory lock of this version table.
+def only_migrator(
+    connected: Connection, version_table: str, schema: str | None, *, waits: bool = True
+) -> Iterator[None]:
+    """Hold the advisory lock of this version table; LockstepError where another one has it and it does not
+    wait.
 
     It is polled, holding no snapshot in between: a blocked pg_advisory_lock() and CREATE INDEX CONCURRENTLY
     would wait for each other.
@@ -46,7 +49,7 @@ def only_migrator(connected: Connection, version_table: str, schema: str | None)
     with _given_up_soon(connected):
         with connected.begin():
             lock = f"lockstep {resolved_version_table(connected, version_table, schema)}"
-        _wait_for(connected, lock)
+        _wait_for(connected, lock, waits=waits)
         try:
             yield
         finally:
@@ -74,7 +77,7 @@ def resolved_version_table(connected: Connection, name: str, schema: str | None)
     return f"{catalog.quote(str(home))}.{catalog.quote(name)}"
 
 
-def _wait_for(connected: Connection, lock: str) -> None:
+def _wait_for(connected: Connection, lock: str, *, waits: bool) -> None:
     told = False
     while True:
         with connected.begin():
@@ -82,6 +85,8 @@ def _wait_for(connected: Connection, lock: str) -> None:
                 connected, "SELECT pg_try_advisory_lock(hashtextextended(%(lock)s, 0))", lock=lock
             ):
                 break
+            if not waits:
+                raise LockstepError("a migrator is at work on this version table: try again when it is done")
             if not told:
                 _tell_who_migrates(connected, lock)
                 told = True
