@@ -265,6 +265,25 @@ def test_plain_takes_part(project: Project, cluster18: Cluster, database: str) -
         assert connection.execute("SELECT sum(price) FROM books").fetchone() == before
 
 
+def test_what_plain_made_is_neither_made_twice_nor_left_behind(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    before = catalog_of(cluster18, database), rows_of(cluster18, database)
+    made = (
+        "with lockstep.plain():\n"
+        "    op.create_table('new', sa.Column('id', sa.Integer(), primary_key=True))\n"
+        "    op.create_index('books_price', 'books', ['price'])\n"
+    )
+    stops(project, f"{made}{ADDS}", "pass")
+    project.downgrade("r1")
+    assert (catalog_of(cluster18, database), rows_of(cluster18, database)) == before
+    with pytest.raises(RuntimeError, match="stopped"):
+        project.upgrade()
+    edit(project, "r2", "raise RuntimeError('stopped')", "pass")
+    project.upgrade()
+    assert "books_price" in indexes(cluster18, database)
+
+
 def test_reflection_need_not_be_the_same_the_second_time(project: Project) -> None:
     stops(
         project,
