@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -44,7 +45,9 @@ COMMON, RARE, ABSENT = "zyxcommon", "zyxrare", "zyxabsent"
 #: How many people have an access token.
 _TOKENS = 5000
 
-_INDEXES = """
+#: What puts rows into an empty database at head.
+Filling = Callable[[psycopg.Connection, Amounts], None]
+INDEXES = """
     SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index AS i
      WHERE i.indrelid IN ('posts'::regclass, 'post_ranks'::regclass, 'votes'::regclass)
        AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid)
@@ -60,17 +63,36 @@ def amounts(posts: int) -> Amounts:
     return Amounts(posts // 5, posts, posts * 10)
 
 
+def seed_fast(connection: psycopg.Connection, rows: Amounts) -> None:
+    """Seed, in a third of the time: indexes, references and numbers of votes for all rows at once."""
+    indexes = connection.execute(INDEXES).fetchall()
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}".encode())
+    connection.execute("ALTER TABLE votes DISABLE TRIGGER ALL")
+    quiet = None if sys.stdout.isatty() else Console(quiet=True)
+    seed(connection, rows, password_hash=HASHER.hash(PASSWORD), console=quiet)
+    for word, every in ((COMMON, 100), (RARE, 10_000)):
+        connection.execute(
+            "UPDATE posts SET content = content || ' ' || %s WHERE id %% %s = 7", (word, every)
+        )
+    connection.execute(_COUNT)
+    connection.execute("ALTER TABLE votes ENABLE TRIGGER ALL")
+    for _, definition in indexes:
+        connection.execute(definition.encode())
+
+
 class Site:
     """A database with its rows, and what is needed to talk to the server on it."""
 
-    def __init__(self, cluster: Cluster, rows: Amounts) -> None:
+    def __init__(self, cluster: Cluster, rows: Amounts, fill: Filling = seed_fast) -> None:
         self.cluster, self.amounts = cluster, rows
-        self.url = cluster.url(database := cluster.create_database())
+        self._database = cluster.create_database()
+        self.url = cluster.url(self._database)
         os.environ["DATABASE_URL"] = self.url
         command.upgrade(revisions.config(), "head")
         began = time.monotonic()
-        with cluster.connect(database) as connection:
-            _fill(connection, rows)
+        with self.connect() as connection:
+            fill(connection, rows)
             first = connection.execute(
                 "INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at) "
                 "SELECT id, '', '', now() + interval '1 day' FROM users ORDER BY id RETURNING user_id, id"
@@ -87,6 +109,9 @@ class Site:
         some = Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
         self.tokens = [write(self.first_user + n, self.first_session + n) for n in some]
 
+    def connect(self) -> psycopg.Connection:
+        return self.cluster.connect(self._database)
+
     @contextmanager
     def served(self, application: str = "measured", **environment: str) -> Iterator[str]:
         """Serve with Granian, as `folkmoot serve` does, and give the address."""
@@ -96,8 +121,8 @@ class Site:
         process = subprocess.Popen(
             [
                 str(Path(sys.executable).parent / "granian"), "--interface", "asgi", "--factory", "--no-ws",
-                "--workers", str(WORKERS), "--port", str(port), "--log-level", "warning",
-                f"benchmarks.apps:{application}",
+                "--workers", environment.get("WORKERS", str(WORKERS)), "--port", str(port),
+                "--log-level", "warning", f"benchmarks.apps:{application}",
             ],
             cwd=ROOT, start_new_session=True,
             env={**os.environ, **COUNTED, "DATABASE_URL": self.url, "SECRET_KEY": _SECRET}
@@ -161,24 +186,6 @@ class Site:
                         copy.write(data)
             target.execute("VACUUM (ANALYZE)")
         return url
-
-
-def _fill(connection: psycopg.Connection, rows: Amounts) -> None:
-    """Seed, in a third of the time: indexes, references and numbers of votes for all rows at once."""
-    indexes = connection.execute(_INDEXES).fetchall()
-    for name, _ in indexes:
-        connection.execute(f"DROP INDEX {name}".encode())
-    connection.execute("ALTER TABLE votes DISABLE TRIGGER ALL")
-    quiet = None if sys.stdout.isatty() else Console(quiet=True)
-    seed(connection, rows, password_hash=HASHER.hash(PASSWORD), console=quiet)
-    for word, every in ((COMMON, 100), (RARE, 10_000)):
-        connection.execute(
-            "UPDATE posts SET content = content || ' ' || %s WHERE id %% %s = 7", (word, every)
-        )
-    connection.execute(_COUNT)
-    connection.execute("ALTER TABLE votes ENABLE TRIGGER ALL")
-    for _, definition in indexes:
-        connection.execute(definition.encode())
 
 
 def _wait_for(url: str) -> None:

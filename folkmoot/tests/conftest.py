@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from alembic import command
 from api import Api
 from folkmoot.postgres import revisions
 from testing.cluster import memory
+from watched import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +56,18 @@ def folder() -> Iterator[Path]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests measured and recorded, the tests that passed too."""
-    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get("failed", []):
-        for name, value in report.user_properties if report.when == "call" else ():
-            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name} {value}")
+    """Print what tests measured and recorded, the tests that passed too; of holds the longest alone."""
+    longest = 0.0, ""
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", None) != "teardown":  # the last one of a test has them all
+            continue
+        test = report.nodeid.rpartition("::")[2]
+        for name, value in report.user_properties:
+            if name == HELD:
+                longest = max(longest, (value, test))
+            else:
+                terminalreporter.write_line(f"{test}: {name} {value}")
+    if longest[1]:
+        terminalreporter.write_line(
+            f"The longest that a request held a worker's event loop: {longest[0]:.1f} ms, in {longest[1]}"
+        )

@@ -261,17 +261,17 @@ def test_a_half_done_revision_is_told_from_a_finished_one(
         assert api.get("/readyz").json() == {"status": "ok"}
         # All that it needs is there, and the revision goes on: an index is being built, say.
         sql(
-            "UPDATE alembic_version SET version_num = 'd2c61f0ab873';"
-            "INSERT INTO lockstep.revision VALUES ('.alembic_version', '6c4e1f90b2d7', 'upgrade', 'hash')"
+            "UPDATE alembic_version SET version_num = '6c4e1f90b2d7';"
+            "INSERT INTO lockstep.revision VALUES ('.alembic_version', 'b3f7a2c90e54', 'upgrade', 'hash')"
         )
         ready = api.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json()["half_done"] == [{"revision": "6c4e1f90b2d7", "direction": "upgrade"}]
-        sql("UPDATE alembic_version SET version_num = '6c4e1f90b2d7';DELETE FROM lockstep.revision")
+        assert ready.json()["half_done"] == [{"revision": "b3f7a2c90e54", "direction": "upgrade"}]
+        sql("UPDATE alembic_version SET version_num = 'b3f7a2c90e54';DELETE FROM lockstep.revision")
         # A downgrade that was stopped before it took anything that the program uses.
-        sql("INSERT INTO lockstep.revision VALUES ('.alembic_version', '6c4e1f90b2d7', 'downgrade', 'hash')")
+        sql("INSERT INTO lockstep.revision VALUES ('.alembic_version', 'b3f7a2c90e54', 'downgrade', 'hash')")
         assert api.get("/readyz").json()["half_done"][0]["direction"] == "downgrade"
         with Service(folder, **external) as service:
-            assert "The downgrade of revision 6c4e1f90b2d7 is half done." in service.output()
+            assert "The downgrade of revision b3f7a2c90e54 is half done." in service.output()
         sql("DROP SCHEMA lockstep CASCADE")
         assert api.get("/readyz").json() == {"status": "ok"}

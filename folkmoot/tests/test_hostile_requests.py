@@ -27,6 +27,7 @@ from hostile import (
     runs,
     serve,
 )  # fmt: skip
+from watched import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ def attack(server: Server, record_property: Callable[[str, object], None]) -> It
     attack = Attack(server)
     yield attack
     hold, name = attack.longest
+    record_property(HELD, hold)
     record_property("longest hold", f"{hold:.1f} ms in {attack.sent} requests ({name})")
 
 

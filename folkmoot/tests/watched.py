@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HOLD = "/-/hold"
 #: How many connections of the pool are in use.
 POOL = "/-/pool"
+#: Under which name tests record a hold, in ms: the longest of the run is told at its end.
+HELD = "held"
 #: How often the task looks, in seconds.
 _PAUSE = 0.002
 

@@ -22,6 +22,7 @@ from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
 from folkmoot.posts import lists, posts, votes
+from folkmoot.posts.search import Search
 from folkmoot.settings import Settings, load, verifying_keys
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with database.server(settings):
             async with await pool.open_pool(settings) as app.state.pool:
+                app.state.search = Search(app.state.pool)
                 app.state.passwords = passwords = Passwords(hasher)
                 try:
                     app.openapi()  # made once, before anybody waits for it

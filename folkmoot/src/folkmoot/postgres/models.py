@@ -107,7 +107,12 @@ class Post(Base):
     __table_args__ = (
         Index("posts_published", "id", postgresql_where=text("published")),
         Index("posts_owner", "owner_id", "published", "id"),
-        Index("posts_document", "document", postgresql_using="gin"),
+        Index(
+            "posts_document",
+            "document",
+            postgresql_using="gin",
+            postgresql_with={"gin_pending_list_limit": "256"},
+        ),
     )
 
 

@@ -43,14 +43,39 @@ class Order:
     post: str
     #: The columns of the sort key, each falling; the parameters that say where a page begins are their names.
     key: tuple[str, ...]
-    #: Whether `c` comes after where the page begins.
-    after: str
+    #: Where the page begins, for each column of the sort key.
+    begins: tuple[str, ...]
+    #: What else `c` must fulfil to come after it.
+    steady: str
     #: What has to be remembered from the first page on.
     snapshot: str
+    #: The posts of `:ids`, as `c`.
+    among: str
 
     @property
     def columns(self) -> str:
         return ", ".join(f"c.{self.post} AS id" if name == "id" else f"c.{name}" for name in self.key)
+
+    @property
+    def after(self) -> str:
+        """Whether `c` comes after where the page begins."""
+        return f"{self.within()} AND {self.steady}"
+
+    def within(self, *, owner: str = "", published: str = "") -> str:
+        """The same but for `steady`; among an owner's posts that are published or drafts, if one is named.
+
+        As ranges of whole keys, and not as equalities: so only the index on exactly these columns is of use.
+        Of equal owners the planner expects as few posts as most people have, and would sort all of somebody's
+        who has many, or look for those of few among everybody's.
+        """
+        columns = [f"c.{self.post if name == 'id' else name}" for name in self.key]
+        if not owner:
+            return f"({', '.join(columns)}) < ({', '.join(self.begins)})"
+        whose = f"{owner}, {published}"
+        return (
+            f"(c.owner_id, c.published, {', '.join(columns)}) < ({whose}, {', '.join(self.begins)}) "
+            f"AND (c.owner_id, c.published) >= ({whose})"
+        )
 
     def by(self, prefix: str = "") -> str:
         """ORDER BY, where there are the columns of the key."""
@@ -62,27 +87,30 @@ def _by_rank(name: str, kind: str) -> Order:
         table="post_ranks",
         post="post_id",
         key=(name, "id"),
-        after=f"(c.{name}, c.post_id) < (CAST(:{name} AS {kind}), CAST(:id AS bigint)) AND {_STEADY}",
+        begins=(f"CAST(:{name} AS {kind})", "CAST(:id AS bigint)"),
+        steady=_STEADY,
         snapshot="(SELECT pg_current_snapshot()::text)",
+        among="post_ranks AS c WHERE c.post_id = ANY (CAST(:ids AS bigint[])) AND",
     )
 
 
 ORDERS = {
     Sort.new: Order(
-        table="posts", post="id", key=("id",), after="c.id < CAST(:id AS bigint)", snapshot="NULL::text"
+        table="posts", post="id", key=("id",), begins=("CAST(:id AS bigint)",), steady="TRUE",
+        snapshot="NULL::text", among="unnest(CAST(:ids AS bigint[])) AS c(id) WHERE",
     ),
     Sort.top: _by_rank("votes", "int"),
     Sort.hot: _by_rank("hot", "float8"),
-}
-_MINE = "c.owner_id = CAST(:person AS bigint)"
-_OF_OWNER = "c.owner_id = CAST(:owner AS bigint)"
+}  # fmt: skip
+_PERSON, _OWNER = "CAST(:person AS bigint)", "CAST(:owner AS bigint)"
 _QUERY = "websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
 # In a SELECT, the words are parsed once and not for each post.
 _MATCHES = f"c.document @@ (SELECT {_QUERY})"
-#: How many posts of a list a search looks at, one after another, before it asks the index on words.
-WALKED = 1000
-#: How many posts a search takes from the index on words.
-INDEXED = 2000
+#: How many posts of a list a search looks at, one after another. The newest lie side by side; those with the
+#: most votes lie anywhere, and each of them takes as long as four of the newest.
+WALKED = {Sort.new: 1500, Sort.top: 400, Sort.hot: 400}
+#: How many posts a search takes from the index on words; each has to be looked up again to be ranked.
+INDEXED = {Sort.new: 750, Sort.top: 250, Sort.hot: 250}
 # A page is cut with two limits. Behind a limit that is a parameter the planner expects a tenth of the rows,
 # and joins whole tables; so a constant tells it that there are few, and the parameter stops earlier.
 _MOST = 101
@@ -92,8 +120,7 @@ _MOST = 101
 def in_order(sort: Sort, *, known: bool, owner: bool) -> Statement:
     """A page of a list: walked along the index in its order."""
     order = ORDERS[sort]
-    conditions = (order.after, _OF_OWNER) if owner else (order.after,)
-    return _page(order, _visible(order, *conditions, known=known), known=known)
+    return _page(order, _visible(order, known=known, owner=owner), known=known)
 
 
 @cache
@@ -109,26 +136,27 @@ def indexable() -> Statement:
 
 
 @cache
-def walked(sort: Sort, *, known: bool, owner: bool) -> Statement:
-    """The `ids` of the first `:count` matches among the next WALKED posts of a list, each looked at.
+def walked(sort: Sort, *, known: bool, owner: bool, some: bool) -> Statement:
+    """The `ids` of the first `:count` matches among the next WALKED posts of a list, each looked at; among a
+    quarter of them where it is `some`, because the index was asked already.
 
     `ended` says whether the list has no more posts than these, where there are fewer matches.
     """
     order = ORDERS[sort]
-    conditions = (order.after, _OF_OWNER) if owner else (order.after,)
+    walked = WALKED[sort] // 4 if some else WALKED[sort]
 
     def listed(most: int) -> str:
-        found = _visible(order, *conditions, known=known, most=most)
+        found = _visible(order, known=known, owner=owner, most=most)
         return f"SELECT * FROM ({found}) AS v ORDER BY {order.by()} LIMIT {most}"
 
     # OFFSET 0 has each post looked up: for so many the planner may read the whole table.
     return Statement(f"""
         SELECT s.noted, w.ids,
                CASE WHEN cardinality(w.ids) < :count
-                    THEN NOT EXISTS (SELECT FROM ({listed(WALKED + 1)}) AS l OFFSET {WALKED}) END AS ended
+                    THEN NOT EXISTS (SELECT FROM ({listed(walked + 1)}) AS l OFFSET {walked}) END AS ended
           FROM ({SESSION if known else NOBODY}) AS s
          CROSS JOIN (SELECT coalesce(array_agg(f.id), '{{}}') AS ids FROM (
-               SELECT l.id FROM ({listed(WALKED)}) AS l
+               SELECT l.id FROM ({listed(walked)}) AS l
                 CROSS JOIN LATERAL (SELECT p.document FROM posts AS p WHERE p.id = l.id OFFSET 0) AS c
                 WHERE {_MATCHES} ORDER BY {order.by("l.")} LIMIT :count
                ) AS f) AS w
@@ -136,21 +164,22 @@ def walked(sort: Sort, *, known: bool, owner: bool) -> Statement:
 
 
 @cache
-def indexed(*, known: bool, owner: bool) -> Statement:
+def indexed(sort: Sort, *, known: bool, owner: bool) -> Statement:
     """The `ids` of all matches, found by the index on words; null where it has more than INDEXED to offer."""
-    conditions = [_MATCHES, f"(c.published OR {_MINE})" if known else "c.published"]
+    most = INDEXED[sort]
+    conditions = [_MATCHES, f"(c.published OR c.owner_id = {_PERSON})" if known else "c.published"]
     if owner:
-        conditions.append(_OF_OWNER)
+        conditions.append(f"c.owner_id = {_OWNER}")
     # Apart, so that the planner sees no limit, for which it would read the table; it still ends there.
     return Statement(f"""
           WITH offered AS MATERIALIZED (
                SELECT p.id, p.document, p.published, p.owner_id FROM posts AS p
                 WHERE p.document @@ CAST(CAST(:tree AS text) AS tsquery))
         SELECT s.noted, w.ids FROM ({SESSION if known else NOBODY}) AS s CROSS JOIN (
-               SELECT CASE WHEN count(*) <= {INDEXED}
+               SELECT CASE WHEN count(*) <= {most}
                            THEN coalesce(array_agg(c.id) FILTER (WHERE {" AND ".join(conditions)}), '{{}}')
                       END AS ids
-                 FROM (SELECT * FROM offered LIMIT {INDEXED + 1}) AS c
+                 FROM (SELECT * FROM offered LIMIT {most + 1}) AS c
                ) AS w
     """)
 
@@ -160,23 +189,29 @@ def among(sort: Sort, *, known: bool) -> Statement:
     """A page of a list that has the posts of `:ids` alone."""
     order = ORDERS[sort]
     candidates = f"""
-        SELECT {order.columns} FROM {order.table} AS c
-         WHERE c.{order.post} = ANY (CAST(:ids AS bigint[])) AND {order.after}
+        SELECT {order.columns} FROM {order.among} {order.after}
     """
     return _page(order, candidates, known=known)
 
 
-def _visible(order: Order, *conditions: str, known: bool, most: int = _MOST) -> str:
+def _visible(order: Order, *, known: bool, owner: bool, most: int = _MOST) -> str:
     """What one may see, from indexes in that order: the published posts, and one's own drafts."""
-    published = _along_index(order, "c.published", *conditions, most=most)
-    drafts = _along_index(order, "NOT c.published", _MINE, *conditions, most=most)
+    published = _along_index(
+        order, "c.published", order.within(owner=_OWNER, published="TRUE") if owner else order.within(),
+        whose=owner, most=most,
+    )  # fmt: skip
+    mine = order.within(owner=_PERSON, published="FALSE")
+    only = f"{_PERSON} = {_OWNER}" if owner else "TRUE"
+    drafts = _along_index(order, "NOT c.published", mine, only, whose=True, most=most)
     return f"({published}) UNION ALL ({drafts})" if known else published
 
 
-def _along_index(order: Order, *conditions: str, most: int) -> str:
+def _along_index(order: Order, *conditions: str, whose: bool, most: int) -> str:
+    index = "c.owner_id DESC, c.published DESC, " if whose else ""
+    key = ", ".join(f"c.{order.post if name == 'id' else name} DESC" for name in order.key)
     return f"""
-        SELECT {order.columns} FROM {order.table} AS c WHERE {" AND ".join(conditions)}
-         ORDER BY {order.by()} LIMIT {most}
+        SELECT {order.columns} FROM {order.table} AS c
+         WHERE {" AND ".join((*conditions, order.steady))} ORDER BY {index}{key} LIMIT {most}
     """
 
 

@@ -27,7 +27,7 @@ from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the anno
 from folkmoot.people.limits import SEARCHES
 from folkmoot.posts.list_queries import ORDERS, Sort, in_order
 from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
-from folkmoot.posts.search import SearchTooBroad, matching
+from folkmoot.posts.search import SearchTooBroad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from folkmoot.http.cursors import Cursors
     from folkmoot.people.caller import Anonymous, Bearer
-    from folkmoot.postgres.pool import Pool
+    from folkmoot.posts.search import Search
 
 
 class PostPage(BaseModel):
@@ -74,22 +74,22 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 async def rows_after(
-    pool: Pool, reader: Bearer | Anonymous, feed: Feed, after: dict[str, Any], count: int
+    search: Search, reader: Bearer | Anonymous, feed: Feed, after: dict[str, Any], count: int
 ) -> tuple[list[asyncpg.Record], bool]:
     """At most ``count`` posts of a list that come after a sort key; whether fewer do not mean its end."""
     filters = {"words": feed.words, "owner": feed.owner}
     if feed.words is not None:
-        return await matching(pool, reader, feed.sort, filters, after, count)
+        return await search.matching(reader, feed.sort, filters, after, count)
     statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None)
     return await reader.ask(statement, **after, count=count, **filters), False
 
 
 async def page(
-    pool: Pool, cursors: Cursors, reader: Bearer | Anonymous, feed: Feed, cursor: str | None, limit: int
+    search: Search, cursors: Cursors, reader: Bearer | Anonymous, feed: Feed, cursor: str | None, limit: int
 ) -> PageRow:
     """One page of a list; raises InvalidCursor, SearchTooBroad, and TokenRefused for an ended session."""
     after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else FIRST[feed.sort]
-    rows, more = await rows_after(pool, reader, feed, after, limit + 1)
+    rows, more = await rows_after(search, reader, feed, after, limit + 1)
     next_cursor = None
     fitting = _fitting(rows, limit)
     if more or fitting < len(rows):
@@ -152,5 +152,5 @@ async def list_posts(
     if q is not None:
         await reader.count(request, SEARCHES)
     feed = Feed(sort, None if q is None else _DASHES.sub("-", q), owner)
-    found = await page(state.pool, state.cursors, reader, feed, cursor, limit)
+    found = await page(state.search, state.cursors, reader, feed, cursor, limit)
     return etags.respond(request, _encode(found), private=reader.known)

@@ -1,12 +1,11 @@
 """Search: a page of a list's posts that match words, at a cost that has a bound whatever the words are.
 
-No one plan finds the matches of every word fast. Walking along the list is fast for a common word, and for a
-rare one it reads everything; the index on words (GIN) is fast for a rare one, and of a common one it gives
-every match to be sorted. So the list is walked for some posts (WALKED), and where they have too few matches
-the index is asked for the rest: they are few, then. What only looks so, as a phrase of common words that
-nobody wrote, is found out after as many posts as the index may give (INDEXED), or after the time that the
-index has to look into its lists of common words. Then the page has what the walk found, and where that is
-nothing, the search is refused.
+No one plan finds the matches of every word fast. The index on words (GIN) is fast for a rare one, and of a
+common one it gives every match to be sorted; walking along the list is fast for a common word, and for a rare
+one it reads everything. Which word is common is known (`word_counts`): where the index has few posts to read
+and to offer, it is asked; otherwise the list is walked, for some posts (WALKED). Where it turns out to have
+more than expected (INDEXED), as of words that come together, the list is walked for a quarter of them. Then
+the page has what the walk found, and where that is nothing, the search is refused.
 """
 
 from __future__ import annotations
@@ -17,14 +16,17 @@ import asyncpg
 
 from folkmoot.http.problems import Problem
 from folkmoot.postgres.pool import transaction
-from folkmoot.posts.list_queries import Sort, among, indexable, indexed, walked
+from folkmoot.posts.list_queries import INDEXED, Sort, among, indexable, indexed, walked
+from folkmoot.posts.word_counts import KnownWords
 
 if TYPE_CHECKING:
     from folkmoot.people.caller import Anonymous, Bearer
     from folkmoot.postgres.pool import Pool
 
-#: How long the index on words may take, in milliseconds; for a rare word it takes less than one.
-INDEX_MILLISECONDS = 15
+#: How many posts the index on words may read of its words' lists, together.
+READ = 10_000
+#: How long the index on words may take, in milliseconds, should the counts be wrong; usually it takes one.
+INDEX_MILLISECONDS = 100
 
 
 class SearchTooBroad(Problem):
@@ -38,45 +40,53 @@ class SearchTooBroad(Problem):
     example = "Too many posts would have to be read for this search. Add a word that fewer posts have."
 
 
-async def matching(
-    pool: Pool,
-    reader: Bearer | Anonymous,
-    sort: Sort,
-    filters: dict[str, Any],
-    after: dict[str, Any],
-    count: int,
-) -> tuple[list[asyncpg.Record], bool]:
-    """At most ``count`` matches that come after a sort key, and whether more may come after them.
+class Search:
+    """Searches the posts of a database."""
 
-    Raises SearchTooBroad, and TokenRefused for an ended session.
-    """
-    which = {"known": reader.known, "owner": filters["owner"] is not None}
-    [walk] = await reader.ask(walked(sort, **which), **after, **filters, count=count) or [None]
-    if walk is None:  # there is no session
-        return [], False
-    ids, more = walk["ids"], False
-    if len(ids) < count and not walk["ended"]:
-        tree = await indexable().value(pool, words=filters["words"])
-        if not tree:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._words = KnownWords(pool)
+
+    async def matching(
+        self,
+        reader: Bearer | Anonymous,
+        sort: Sort,
+        filters: dict[str, Any],
+        after: dict[str, Any],
+        count: int,
+    ) -> tuple[list[asyncpg.Record], bool]:
+        """At most ``count`` matches that come after a sort key, and whether more may come after them.
+
+        Raises SearchTooBroad, and TokenRefused for an ended session.
+        """
+        which = {"known": reader.known, "owner": filters["owner"] is not None}
+        tree = await indexable().value(self._pool, words=filters["words"])
+        found: list[int] | None = None if tree else []
+        cheapest = None
+        if tree and tree != "T":
+            cheapest = (await self._words.counts()).cheapest(tree, read=READ, found=INDEXED[sort])
+        if cheapest:
+            found = await self._by_index(reader, indexed(sort, **which), tree=cheapest, **filters)
+        if found is not None:
+            ids, more = found, False
+        else:
+            statement = walked(sort, **which, some=cheapest is not None)
+            [walk] = await reader.ask(statement, **after, **filters, count=count) or [
+                {"ids": [], "ended": True}
+            ]
+            ids, more = walk["ids"], len(walk["ids"]) < count and not walk["ended"]
+            if more and not ids:
+                raise SearchTooBroad
+        if not ids and not reader.known:
             return [], False
-        found = None if tree == "T" else await _by_index(pool, reader, filters, tree)
-        if found is None and not ids:
-            raise SearchTooBroad
-        ids, more = (ids, True) if found is None else (found, False)
-    if not ids:
-        return [], False
-    return await reader.ask(among(sort, known=reader.known), **after, ids=ids, count=count), more
+        return await reader.ask(among(sort, known=reader.known), **after, ids=ids, count=count), more
 
-
-async def _by_index(
-    pool: Pool, reader: Bearer | Anonymous, filters: dict[str, Any], tree: str
-) -> list[int] | None:
-    """All matches, or None where they are not to be had at a bounded cost."""
-    statement = indexed(known=reader.known, owner=filters["owner"] is not None)
-    try:
-        async with transaction(pool) as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = {INDEX_MILLISECONDS}")
-            rows = await reader.ask(statement, within=connection, **filters, tree=tree)
-    except asyncpg.QueryCanceledError:
-        return None
-    return rows[0]["ids"] if rows else []
+    async def _by_index(self, reader: Bearer | Anonymous, statement: Any, **values: Any) -> list[int] | None:
+        """All matches, or None where they are not to be had at a bounded cost."""
+        try:
+            async with transaction(self._pool) as connection:
+                await connection.execute(f"SET LOCAL statement_timeout = {INDEX_MILLISECONDS}")
+                rows = await reader.ask(statement, within=connection, **values)
+        except asyncpg.QueryCanceledError:
+            return None
+        return rows[0]["ids"] if rows else []
