@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 #: How many clients may be connected to a worker. An idle one costs some kilobytes, and is closed in time.
-_CONNECTIONS = 10_000
+CONNECTIONS = 10_000
 #: How long a connection may be idle, or take for the head of a request.
-_IDLE_SECONDS = 15
+IDLE_SECONDS = 15
 #: How long a client may take nothing of an answer that is sent to it.
-_UNREAD_SECONDS = 30
+UNREAD_SECONDS = 30
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -87,7 +87,7 @@ def _check_port(settings: Settings) -> None:
 def _open_files(settings: Settings) -> None:
     """Raise the limit on open files, as far as it may be, so that every connection may be one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _CONNECTIONS + settings.database_pool_size + 256
+    wanted = CONNECTIONS + settings.database_pool_size + 256
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
@@ -107,9 +107,9 @@ def _serve(settings: Settings) -> None:
         websockets=False,
         # A proxy in front speaks HTTP/2; over a plain connection it only adds ways to take memory.
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_SECONDS * 1000, max_buffer_size=64 * 1024),
-        backlog=_CONNECTIONS,
-        backpressure=_CONNECTIONS,
+        http1_settings=HTTP1Settings(header_read_timeout=IDLE_SECONDS * 1000, max_buffer_size=64 * 1024),
+        backlog=CONNECTIONS,
+        backpressure=CONNECTIONS,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
         log_level=settings.log_level,  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def _give_up_unread_answers() -> None:
             continue
         with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
 
 
 def _keep_alive(server: Server, settings: Settings) -> None:

@@ -15,11 +15,13 @@ from folkmoot.http.openapi import answers
 from folkmoot.http.problems import TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.people.accounts import MINE, Account
-from folkmoot.people.caller import MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.caller import MemberBearer, session_ended
 from folkmoot.people.limits import EXPORTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import asyncpg
 
     from folkmoot.postgres.pool import Pool
 
@@ -87,19 +89,22 @@ async def export_account(request: Request, bearer: MemberBearer) -> Response:
     pool: Pool = request.app.state.pool
     await bearer.count(request, EXPORTS)
     async with bearer.transaction() as caller:
-        user_id = caller.user_id
+        account = await caller.connection.fetchrow(MINE, caller.user_id)
+    if account is None:
+        raise session_ended()
     headers = {"Content-Disposition": 'attachment; filename="folkmoot.json"', "Cache-Control": "no-store"}
-    return StreamingResponse(_export(pool, user_id), 200, headers, "application/json")
+    return StreamingResponse(_export(pool, account), 200, headers, "application/json")
 
 
-async def _export(pool: Pool, user_id: int) -> AsyncIterator[bytes]:
-    """Write the export as it is read. No connection is held while the client takes in what was read."""
-    row = await pool.fetchrow(MINE, user_id)
-    yield b'{"account":' + msgspec.json.encode(dict(row) if row else None)
+async def _export(pool: Pool, account: asyncpg.Record) -> AsyncIterator[bytes]:
+    """Write the export as it is read. No connection is held while the client takes in what was read, and so
+    no snapshot: what is written meanwhile may be in it or not.
+    """
+    yield b'{"account":' + msgspec.json.encode(dict(account))
     for name, part in _PARTS.items():
         yield f',"{name}":['.encode()
         after, separator = 0, b""
-        while rows := await pool.fetch(part.query, user_id, after):
+        while rows := await pool.fetch(part.query, account["id"], after):
             yield separator + b",".join(msgspec.json.encode(dict(row)) for row in rows)
             after, separator = rows[-1][part.key], b","
         yield b"]"
