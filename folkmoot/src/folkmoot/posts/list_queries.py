@@ -107,8 +107,8 @@ _QUERY = "websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
 # In a SELECT, the words are parsed once and not for each post.
 _MATCHES = f"c.document @@ (SELECT {_QUERY})"
 #: How many posts of a list a search looks at, one after another. The newest lie side by side; those with the
-#: most votes lie anywhere, and each of them takes as long as four of the newest.
-WALKED = {Sort.new: 1500, Sort.top: 400, Sort.hot: 400}
+#: most votes lie anywhere, and each of them takes as long as four of the newest; the hottest are new, too.
+WALKED = {Sort.new: 1200, Sort.top: 300, Sort.hot: 400}
 #: How many posts a search takes from the index on words; each has to be looked up again to be ranked.
 INDEXED = {Sort.new: 750, Sort.top: 250, Sort.hot: 250}
 # A page is cut with two limits. Behind a limit that is a parameter the planner expects a tenth of the rows,
