@@ -194,19 +194,6 @@ def test_a_column_of_a_table_without_a_key_is_kept_and_not_given_back(
     assert world.run(f"SELECT count(*) FROM lockstep_archive.\"{place}\" WHERE color = 'red'") == [(1,)]
 
 
-def test_an_update_of_the_revisions_own_writes_over_what_was_given_back(world: World) -> None:
-    world.project.revision(
-        "op.add_column('account', sa.Column('color', sa.Text()))\n"
-        "op.execute(\"UPDATE account SET color = 'blue'\")",
-        "op.drop_column('account', 'color')",
-    )
-    world.project.upgrade()
-    world.run("UPDATE account SET color = 'red' WHERE id = 1")
-    world.project.downgrade("base")
-    world.project.upgrade()
-    assert world.run("SELECT DISTINCT color FROM account") == [("blue",)]
-
-
 def test_a_row_under_the_key_of_another_gets_its_kept_value(world: World) -> None:
     world.project.revision(
         "op.add_column('account', sa.Column('color', sa.Text()))", "op.drop_column('account', 'color')"

@@ -98,7 +98,7 @@ class _Column:
             f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {kept} "
             f"({', '.join(f'k{n}' for n in range(len(self.key)))})",
             f"CREATE OR REPLACE FUNCTION {self.function}() RETURNS trigger LANGUAGE plpgsql "
-            f"SECURITY DEFINER SET search_path = pg_catalog {_AS_TEXT} AS {literal(self._in_step())}",
+            f"SECURITY DEFINER SET search_path = pg_catalog {AS_TEXT} AS {literal(self._in_step())}",
             f"CREATE OR REPLACE TRIGGER {self.triggers[0]} AFTER INSERT OR UPDATE OR DELETE ON {table} "
             f"FOR EACH ROW EXECUTE FUNCTION {self.function}()",
             f"CREATE OR REPLACE TRIGGER {self.triggers[1]} AFTER TRUNCATE ON {table} "
@@ -167,7 +167,7 @@ class _Column:
 
 
 #: For a function's settings: values that it writes as text are read again as the same values.
-_AS_TEXT = " ".join(
+AS_TEXT = " ".join(
     f"SET {name} = '{value}'"
     for name, value in {
         "datestyle": "ISO, YMD", "intervalstyle": "postgres", "extra_float_digits": "1",

@@ -104,6 +104,16 @@ def of_revision(planning: Planning) -> list[Kept]:
     return found[::-1]
 
 
+def given_back(connection: Connection, version_table: str, revision: str) -> list[Kept]:
+    """The columns whose kept values a revision has given back, and which are kept until its end."""
+    return [
+        kept
+        for kept in listed(connection)
+        if (kept.version_table, kept.revision, kept.state) == (version_table, revision, "keeping")
+        and kept.details.get("given back")
+    ]
+
+
 def column_of_revision(planning: Planning, schema: str, table: str, column: str) -> list[Kept]:
     """What is kept of one column, the newest first."""
     named = (schema, table, column)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lockstep.archive import registry
+from lockstep.archive.guard import forget, guarded_table
 from lockstep.archive.restore_column import restore_column
 from lockstep.archive.restore_tables import restore_tables
 from lockstep.postgres import catalog
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lockstep.archive.registry import Kept
+    from lockstep.postgres.catalog import Table
     from lockstep.revision.migrator import Migrator
     from lockstep.revision.planning import Planning
     from lockstep.steps.step import Step
@@ -44,20 +47,40 @@ def restore_the_rest(migrator: Migrator) -> None:
     """Give back whole tables, then columns, by the names that they have at the end of the revision: a table
     that it renamed, made by SQL of its own, or filled.
 
-    Two operations, written down like the revision's own.
+    Operations, written down like the revision's own.
     """
     with migrator.unheard():
         kept = registry.of_revision(migrator.planning)
+        given_back = _given_back(migrator.planning)
     tables = [one for one in kept if one.kind == "table"]
     columns = [one for one in kept if one.kind == "column"]
     if tables:
         _perform(migrator, "give back kept tables", lambda: restore_tables(migrator.planning, tables))
     if columns:
         _perform(migrator, "give back kept columns", lambda: _columns(migrator.planning, columns))
+    for one, table in given_back:
+        _perform(
+            migrator,
+            f"keep {one} no longer",
+            partial(forget, migrator.planning, one),
+            (table.name, table.schema) if table else None,
+        )
 
 
-def _perform(migrator: Migrator, name: str, steps: Callable[[], list[Step]]) -> None:
-    migrator.perform(Work(name, as_written=_nothing, steps=steps, undo=lambda: None))
+def _given_back(planning: Planning) -> list[tuple[Kept, Table | None]]:
+    if planning.direction != "upgrade" or not planning.keeps:
+        return []
+    found = registry.given_back(planning.connection, planning.version_table, planning.revision)
+    return [(one, guarded_table(planning.connection, one)) for one in found]
+
+
+def _perform(
+    migrator: Migrator,
+    name: str,
+    steps: Callable[[], list[Step]],
+    table: tuple[str, str | None] | None = None,
+) -> None:
+    migrator.perform(Work(name, as_written=_nothing, steps=steps, undo=lambda: None, table=table))
 
 
 def _columns(planning: Planning, kept: Sequence[Kept]) -> list[Step]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockstep.archive import registry
+from lockstep.archive.guard import guard, settle
 from lockstep.archive.refused import REASON
 from lockstep.archive.registry import SETTINGS, block
 from lockstep.archive.silence import silence
@@ -53,7 +54,7 @@ BEGIN
 END
 """
 
-#: All is back, or else what is not is told.
+#: All is back, or else what is not is told. It is kept until the revision is through (``guard``).
 _FINISH = """
 DECLARE left_behind bigint; reasons text;
 BEGIN
@@ -62,15 +63,12 @@ BEGIN
       AND {there}::text IS DISTINCT FROM {value}::text;
     SELECT count(*) INTO left_behind FROM {kept} WHERE {reason} IS NOT NULL;
     IF left_behind > 0 THEN
-        DELETE FROM {kept} WHERE {reason} IS NULL;
         SELECT string_agg(format('%s: %s', to_jsonb(source) - {name}, {reason}), E'\\n')
-        INTO reasons FROM (SELECT * FROM {kept} LIMIT 5) AS source;
-        UPDATE lockstep.archive SET state = 'set aside' WHERE id = {id};
+        INTO reasons FROM (SELECT * FROM {kept} WHERE {reason} IS NOT NULL LIMIT 5) AS source;
         RAISE WARNING USING MESSAGE = {said} || left_behind || {of_them} || E'\\n' || reasons;
-    ELSE
-        DROP TABLE {kept};
-        DELETE FROM lockstep.archive WHERE id = {id};
     END IF;
+    UPDATE lockstep.archive SET state = 'keeping', details = details || '{{"given back": true}}'
+    WHERE id = {id};
 END
 """
 
@@ -87,7 +85,7 @@ def restore_added(
         step
         for one in kept
         if not _waits(one, tables)
-        for step in _restore(planning, table, one, new_type, initial)
+        for step in _restore(planning, table, one, new_type, initial, guarded=True)
     ]
 
 
@@ -108,7 +106,15 @@ def restore_column(
     return [step for one in kept for step in _restore(planning, table, one, new_type, initial)]
 
 
-def _restore(planning: Planning, table: Table, kept: Kept, new_type: str, initial: str | None) -> list[Step]:
+def _restore(
+    planning: Planning,
+    table: Table,
+    kept: Kept,
+    new_type: str,
+    initial: str | None,
+    *,
+    guarded: bool = False,
+) -> list[Step]:
     connection = planning.connection
     there = catalog.columns(connection, table.oid)
     name = str(kept.column)
@@ -173,7 +179,9 @@ def _restore(planning: Planning, table: Table, kept: Kept, new_type: str, initia
             sql=(SETTINGS, "SET LOCAL client_min_messages = warning", block(finish)),
             kind=Kind.LONG,
             undo=(),
+            before_undo=(settle(kept),),
         ),
+        guard(planning, table, kept) if guarded else settle(kept),
     ]  # fmt: skip
 
 

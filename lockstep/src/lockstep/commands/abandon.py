@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from alembic.util import CommandError
 
+from lockstep.archive import guard
 from lockstep.commands.project import ConfigFiles, Section, on_each_database
-from lockstep.postgres.session import transaction
+from lockstep.postgres.session import execute
 from lockstep.revision.ledger import Ledger
+from lockstep.steps.locks import brief
+from lockstep.steps.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +69,16 @@ def register(main: typer.Typer) -> None:
             )
             if not yes:
                 typer.confirm("Forget that it is half done?", abort=True)
-            with transaction(connection.execution_options(isolation_level="AUTOCOMMIT")):
+            let_go = guard.let_go(connection, version_table, underway.revision)
+            connection.commit()
+
+            def work(_budget: float) -> None:
+                for statement in let_go:
+                    execute(connection, statement)
                 ledger.finish(connection, underway.revision)
+
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            brief(connection, Pace(), f"giving up revision {underway.revision}", work)
             typer.echo("forgotten")
 
         on_each_database(config, name, forget, changes=True)

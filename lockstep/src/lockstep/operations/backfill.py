@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from alembic.operations import Operations, ops
 
+from lockstep.archive.guard import not_given_back
 from lockstep.errors import LockstepError
 from lockstep.operations.index_build import analyze
 from lockstep.operations.register import Call, describe, plans
@@ -68,7 +69,9 @@ def in_one_update(operations: Operations, operation: BackfillOp) -> None:
 
 @plans(BackfillOp, lambda op: describe(op, op.table_name, ",".join(op.values)))
 def backfill(call: Call[BackfillOp]) -> Plan:
-    """What it overwrites is lost, but for a column that the revision itself added."""
+    """What it overwrites is lost, but for a column that the revision itself added; and values that were given
+    back to such a column, which it leaves alone.
+    """
     operation, planning = call.operation, call.planning
     if planning.offline:
         fill = _fill(planning.context, operation, qualified(operation.table_name, operation.schema))
@@ -81,19 +84,20 @@ def backfill(call: Call[BackfillOp]) -> Plan:
         raise LockstepError(f"op.backfill: {table} has no column {unknown[0]}")
     leaves = catalog.leaves(planning.connection, table) if table.kind == "p" else [table]
     undo = () if planning.has_added(operation.table_name, *operation.values) else None
+    held = not_given_back(planning, table, operation.values)
     analyzed = [] if planning.takes_short_way(table) else [analyze(table, *operation.values)]
     return [
         Step(
             f"{leaf}: fill {', '.join(operation.values)}",
             kind=Kind.FILL,
-            fill=_fill(planning.context, operation, leaf.sql),
+            fill=_fill(planning.context, operation, leaf.sql, but=held),
             undo=undo,
         )
         for leaf in leaves
     ] + analyzed
 
 
-def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
+def _fill(context: MigrationContext, operation: BackfillOp, table: str, but: str = "") -> Fill:
     def rendered(value: Any) -> str:
         if value is None:
             return "NULL"
@@ -107,4 +111,6 @@ def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
     columns = tuple(operation.values)
     assignments = ", ".join(f"{quote(c)} = {e}" for c, e in zip(columns, expressions, strict=True))
     predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
+    if but:
+        predicate = f"({predicate}) AND {but}"
     return Fill(table, assignments, predicate, columns=columns, expressions=expressions)

@@ -22,6 +22,9 @@ AS_TEXT = {
     "lc_monetary": "C",
 }
 
+#: A setting that is ``on`` in the migrator's session, while it migrates.
+AT_WORK = "lockstep.at_work"
+
 
 def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE of a driver's error, whichever driver."""

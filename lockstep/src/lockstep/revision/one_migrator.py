@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import connect_again, database_of
-from lockstep.postgres.session import execute
+from lockstep.postgres.session import AT_WORK, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def only_migrator(
     would wait for each other.
     """
     _refuse_transaction_pooling(connected)
-    with _given_up_soon(connected):
+    with _set_at_work(connected):
         with connected.begin():
             lock = f"lockstep {resolved_version_table(connected, version_table, schema)}"
         _wait_for(connected, lock, waits=waits)
@@ -96,9 +96,12 @@ def _wait_for(connected: Connection, lock: str, *, waits: bool) -> None:
 
 
 @contextmanager
-def _given_up_soon(connected: Connection) -> Iterator[None]:
-    """Let the server notice within a minute that this process is gone; as before when the block ends."""
-    setting = [f"set_config('{name}', '{value}', false)" for name, value in _GIVEN_UP_AFTER.items()]
+def _set_at_work(connected: Connection) -> Iterator[None]:
+    """Let the server notice within a minute that this process is gone, and triggers that it is at work; as
+    before when the block ends.
+    """
+    settings = {**_GIVEN_UP_AFTER, AT_WORK: "on"}
+    setting = [f"set_config('{name}', '{value}', false)" for name, value in settings.items()]
     try:
         with connected.begin():
             execute(connected, f"SELECT {', '.join(setting)}")
@@ -110,7 +113,7 @@ def _given_up_soon(connected: Connection) -> Iterator[None]:
         yield
     finally:
         with suppress(DBAPIError), connected.begin():
-            for name in _GIVEN_UP_AFTER:
+            for name in settings:
                 execute(connected, f"RESET {name}")
 
 
