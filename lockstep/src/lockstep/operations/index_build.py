@@ -36,6 +36,7 @@ def build(table: Table, name: str, sql: str) -> Step:
         present=index_is_valid(table.schema, name),
         leftover=(drop,),
         undo=(drop,),
+        undo_present=index_is_gone(table.schema, name),
     )
 
 

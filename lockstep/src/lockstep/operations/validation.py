@@ -48,6 +48,7 @@ def added_and_validated(
         locks=locks,
         leftover=drop,
         undo=drop,
+        undo_present=_is_gone(table_sql, name),
         offenders=offenders,
         refusal=refusal,
     )
@@ -65,6 +66,14 @@ def merging(step: Step, child: str, parent: str, columns: Sequence[str]) -> Step
 def drop_constraint_sql(table_sql: str, name: str) -> str:
     """What takes back the constraint, valid or not."""
     return f"ALTER TABLE {table_sql} DROP CONSTRAINT IF EXISTS {quote(name)}"
+
+
+def _is_gone(table_sql: str, name: str) -> str:
+    """A query that is true when the table has no constraint of that name."""
+    return (
+        "SELECT NOT EXISTS (SELECT FROM pg_constraint "
+        f"WHERE conrelid = {literal(table_sql)}::regclass AND conname = {literal(name)})"
+    )
 
 
 def rows_where(table_sql: str, condition: str) -> str:

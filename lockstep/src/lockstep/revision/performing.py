@@ -18,8 +18,8 @@ from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
-from lockstep.steps.run import explain, run_step
-from lockstep.steps.step import Kind, Step
+from lockstep.steps.run import Trace, explain, left_nothing, run_step
+from lockstep.steps.step import IN_ONE_TRANSACTION, Kind, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +35,12 @@ log = logging.getLogger("alembic.lockstep")
 
 #: active_sql_transaction: VACUUM and its like.
 _NO_TRANSACTION_BLOCK = "25001"
+
+#: What CONCURRENTLY leaves where it fails: INVALID indexes, partitions that are about to be detached.
+_UNFINISHED = """
+SELECT ARRAY(SELECT indexrelid FROM pg_index WHERE NOT indisvalid
+             UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhdetachpending ORDER BY 1)::text
+"""
 
 
 @dataclass(frozen=True)
@@ -203,10 +209,17 @@ class Performing:
         connection = self._planning.connection
         step = replace(entry.steps[0], kind=Kind.UNKNOWN)
         begun = replace(entry, steps=(step,))
+        unfinished = catalog.scalar(connection, _UNFINISHED)
         with transaction(connection):
             self._record.write(connection, begun, 0)
-        with unhurried(connection), watch(connection, entry.says, self._planning.pace):
-            result = work.as_written()
+        try:
+            with unhurried(connection), watch(connection, entry.says, self._planning.pace):
+                result = work.as_written()
+        except DBAPIError:
+            with suppress(DBAPIError):  # where it is lost, nobody knows
+                if catalog.scalar(connection, _UNFINISHED) == unfinished:
+                    self._record.forget(connection, begun)
+            raise
         with transaction(connection):
             self._record.write(connection, begun, 1)
         return result
@@ -257,7 +270,7 @@ class Performing:
 
     def _run_steps(self, entry: Entry, *, again: bool) -> None:
         connection = self._planning.connection
-        if not again:
+        if not again and not (entry.steps and entry.steps[0].kind in IN_ONE_TRANSACTION):
             with transaction(connection):
                 self._record.write(connection, entry, 0)
         if entry.steps:
@@ -266,14 +279,23 @@ class Performing:
             if number < entry.done:
                 continue
             log.debug("%s", step.description)
-            run_step(
-                connection,
-                self._planning.pace,
-                step,
-                entry.says,
-                partial(self._record.write, connection, entry, number + 1),
-                again=again and number == entry.done,
-            )
+            trace = Trace()
+            try:
+                run_step(
+                    connection,
+                    self._planning.pace,
+                    step,
+                    entry.says,
+                    partial(self._record.write, connection, entry, number + 1),
+                    again=again and number == entry.done,
+                    trace=trace,
+                )
+            except Exception:
+                if all(earlier.does_nothing for earlier in entry.steps[:number]):
+                    with suppress(DBAPIError):  # where it is lost, nobody knows
+                        if left_nothing(connection, step, trace):
+                            self._record.forget(connection, entry)
+                raise
 
 
 def write_sql(planning: Planning, work: Work) -> Any:

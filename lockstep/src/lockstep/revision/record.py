@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import CannotContinueError
+from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Entry, Underway
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Record:
         if found and found.fingerprint and fingerprint and self._file_was_changed:
             now = fingerprint()
             if now is not None and now != found.fingerprint:
+                if not found.steps:
+                    return None
                 raise CannotContinueError(
                     f"{found.says}: this operation was done before the file of revision {self.revision} was "
                     "changed, and is another one now. Let it be as it was, or `alembic downgrade` to take "
@@ -97,7 +100,8 @@ class Record:
 
     def refuse_left_out(self) -> None:
         """Raise where a corrected file leaves out an operation that was done before."""
-        left_out = [e.says for e in self.entries if e.key not in self._seen and not _is_journal(e)]
+        done = [entry for entry in self.entries if entry.steps and not _is_journal(entry)]
+        left_out = [entry.says for entry in done if entry.key not in self._seen]
         if left_out and self._file_was_changed:
             raise CannotContinueError(
                 f"the file of revision {self.revision} was changed, and what was done before is not in it "
@@ -124,6 +128,12 @@ class Record:
         """Write down how far an operation has come, in the transaction of its step."""
         self.ledger.write(connection, self._new, entry, done)
         self._wrote = True
+
+    def forget(self, connection: Connection, entry: Entry) -> None:
+        """An operation was refused and has left nothing: it was not begun. In autocommit mode."""
+        self.ledger.rolled_back()
+        with transaction(connection):
+            self.ledger.forget(connection, self.revision, entry.key)
 
     def flush(self, connection: Connection) -> None:
         """Write down what is done in the transaction that is about to be committed."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from lockstep import private_names
 from lockstep.postgres.session import sqlstate, transaction
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
-from lockstep.revision.undo import can_undo
+from lockstep.revision.undo import can_undo, did_nothing
 from lockstep.steps.locks import RETRIED, pause
 
 if TYPE_CHECKING:
@@ -113,6 +113,10 @@ class Running:
             self._record.read(connection)
             self._transaction.state.end_of_transaction(connection)
             if self._record.committed is None:
+                return
+            if did_nothing(self._record.committed):
+                with transaction(connection):
+                    self._record.finish(connection)
                 return
             with transaction(connection):
                 reason = str(getattr(error, "orig", error)).strip()

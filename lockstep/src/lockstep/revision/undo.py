@@ -57,6 +57,19 @@ def can_undo(underway: Underway) -> bool:
     return all(step.undo is not None for entry in underway.entries for _, step in _begun(entry))
 
 
+def did_nothing(underway: Underway) -> bool:
+    """Whether a revision that stopped is as if it had not begun."""
+    return not underway.entries or (
+        underway.direction == "upgrade"
+        and all(entry.finished and not any(map(_leaves, entry.steps)) for entry in underway.entries)
+    )
+
+
+def _leaves(step: Step) -> bool:
+    """Whether there is something of a step that is done, if only the time that a VACUUM took."""
+    return step.undo != () or bool(step.before_undo) or step.kind is Kind.UNKNOWN
+
+
 def _begun(entry: Entry) -> list[tuple[int, Step]]:
     """The steps of an operation that may have left something, the last one first."""
     begun = list(enumerate(entry.steps[: entry.done]))

@@ -17,7 +17,7 @@ from lockstep.steps.locks import RETRIED, pause
 from lockstep.steps.pages import Pages, short_transaction, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy.engine import Connection
 
@@ -46,13 +46,14 @@ _SHORT = 512
 _ENOUGH_PASSES = 4
 
 
-def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
+def fill(connection: Connection, pace: Pace, step: Step, name: str, began: Callable[[], None]) -> None:
     """Run ``UPDATE … WHERE predicate`` over a table, its partitions and its children in batches until no row
     matches.
 
     A batch is a range of pages, in the order in which the table lies on disk, sized so that it takes
     ``pace.batch_time`` seconds. It locks the rows that it changes for that long. A row that somebody else
-    has locked is left for the next pass. Commits each batch, without waiting for standbys.
+    has locked is left for the next pass. Commits each batch, without waiting for standbys, and
+    calls ``began`` after one that changed rows.
 
     Raises LockstepError, naming one, where rows match again after they were changed: it would never end.
     """
@@ -61,7 +62,7 @@ def fill(connection: Connection, pace: Pace, step: Step, name: str) -> None:
         raise LockstepError(f"{step.description}: nothing to fill")
     with _settings(connection, todo.settings):
         for member in _members(connection, todo.table):
-            _until_none_matches(connection, pace, replace(todo, table=member), name)
+            _until_none_matches(connection, pace, replace(todo, table=member), name, began)
 
 
 @contextmanager
@@ -107,10 +108,12 @@ def _members(connection: Connection, table: str) -> list[str]:
     return [row[0] for row in found]
 
 
-def _until_none_matches(connection: Connection, pace: Pace, todo: Fill, name: str) -> None:
+def _until_none_matches(
+    connection: Connection, pace: Pace, todo: Fill, name: str, began: Callable[[], None]
+) -> None:
     number = 0
     while True:
-        skipped = _one_pass(connection, pace, todo, name, first=number == 0)
+        skipped = _one_pass(connection, pace, todo, name, began, first=number == 0)
         if not catalog.scalar(connection, f"SELECT EXISTS (SELECT FROM {todo.table} WHERE {todo.predicate})"):
             return
         number += 1
@@ -127,7 +130,9 @@ def _until_none_matches(connection: Connection, pace: Pace, todo: Fill, name: st
         time.sleep(min(0.05 * 2**number, 2.0))
 
 
-def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, *, first: bool) -> bool:
+def _one_pass(
+    connection: Connection, pace: Pace, todo: Fill, name: str, began: Callable[[], None], *, first: bool
+) -> bool:
     """Go over the table once; return whether rows were left because others had them locked."""
     changed = skipped = False
 
@@ -135,7 +140,9 @@ def _one_pass(connection: Connection, pace: Pace, todo: Fill, name: str, *, firs
         nonlocal changed, skipped
         # Few rows are left to a later pass: whether they match again is asked of each of them.
         some, left = _batch(connection, pace, todo, pages, checked=not first or not changed)
-        changed |= some > 0
+        if some:
+            changed = True
+            began()
         skipped |= left
         return some
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -16,7 +17,7 @@ from lockstep.steps import events
 from lockstep.steps.batches import copy, fill
 from lockstep.steps.health import wait_while_paused
 from lockstep.steps.locks import brief, take_locks, watch
-from lockstep.steps.step import Kind, Step
+from lockstep.steps.step import IN_ONE_TRANSACTION, Kind, Step
 from lockstep.steps.validated import add_validated
 
 if TYPE_CHECKING:
@@ -32,21 +33,50 @@ log = logging.getLogger("alembic.lockstep")
 WARNS = "lockstep: "
 
 
+@dataclass
+class Trace:
+    """Whether a step that failed has left anything."""
+
+    began: bool = False
+    """Whether something of it was committed, or may have been."""
+
+    def begin(self) -> None:
+        self.began = True
+
+
+def left_nothing(connection: Connection, step: Step, trace: Trace) -> bool:
+    """Whether the database is as it was before the step, which failed."""
+    if not trace.began:
+        return True
+    return bool(step.undo_present and catalog.scalar(connection, step.undo_present))
+
+
 def run_step(
-    connection: Connection, pace: Pace, step: Step, name: str, record: Callable[[], None], *, again: bool
+    connection: Connection,
+    pace: Pace,
+    step: Step,
+    name: str,
+    record: Callable[[], None],
+    *,
+    again: bool,
+    trace: Trace | None = None,
 ) -> None:
     """Run a step of the operation ``name``; ``record`` is called in the transaction of the step.
 
     A step outside of transactions is recorded right after it; ``again`` says that an earlier process may have
-    run it. Where data break a constraint, rows at fault are logged before the error is raised.
+    run it. Where data break a constraint, rows at fault are logged before the error is raised. ``trace`` is
+    told whether it began.
     """
+    trace = trace or Trace()
+    if again and step.kind not in IN_ONE_TRANSACTION:
+        trace.begin()
     pace = wait_while_paused(connection, pace)
     started = time.monotonic()
     about = {"operation": name, "step": step.description}
     events.emit("step_started", **about)
     try:
         with _warnings_logged(connection):
-            _run(connection, pace, step, name, record, again=again)
+            _run(connection, pace, step, name, record, trace.begin, again=again)
     except BaseException as error:
         events.emit("step_failed", **about, seconds=_since(started), error=str(error).partition("\n")[0])
         raise
@@ -74,7 +104,14 @@ def _since(started: float) -> float:
 
 
 def _run(
-    connection: Connection, pace: Pace, step: Step, name: str, record: Callable[[], None], *, again: bool
+    connection: Connection,
+    pace: Pace,
+    step: Step,
+    name: str,
+    record: Callable[[], None],
+    began: Callable[[], None],
+    *,
+    again: bool,
 ) -> None:
     def work(budget: float = pace.lock_timeout) -> None:
         take_locks(connection, step.locks, budget)
@@ -87,7 +124,7 @@ def _run(
             brief(connection, pace, step.description, work)
             return
         if step.kind is Kind.VALIDATED:
-            add_validated(connection, pace, step, record, again=again)
+            add_validated(connection, pace, step, record, began, again=again)
             return
         with unhurried(connection), watch(connection, step.description, pace):
             if step.kind is Kind.LONG:
@@ -95,10 +132,12 @@ def _run(
                     work()
                 return
             if step.kind is Kind.FILL:
-                fill(connection, pace, step, name)
+                fill(connection, pace, step, name, began)
             elif step.kind is Kind.COPY:
+                began()
                 copy(connection, pace, step, name)
             else:
+                began()
                 _outside(connection, step, again=again)
             with transaction(connection):
                 record()

@@ -27,6 +27,9 @@ class Kind(StrEnum):
     """A statement of the revision's that runs outside of transactions and that no catalog tells about."""
 
 
+#: Steps that are there or not, with what is written down of them.
+IN_ONE_TRANSACTION = frozenset({Kind.BRIEF, Kind.LONG})
+
 #: What fields were called in ledgers that an earlier version wrote.
 _OLD_NAMES = {"says": "description", "quiet": "without_triggers", "own": "parallel"}
 
@@ -95,10 +98,10 @@ class Step:
     true when an OUTSIDE step has been done already, ``leftover`` what removes one that was interrupted.
     ``undo`` takes the step back: () where what an earlier step's undo does is enough, None where it cannot be
     taken back; whoever writes a step says which. The steps ``before_undo`` come first: they keep what people
-    wrote into what it removes, and can be run again. ``undo_present`` is a query that is true
-    when an OUTSIDE step has been taken back already. ``offenders`` finds rows that make it fail, ``refusal``
-    says so where PostgreSQL's message would speak of a name that the revision does not know. ``journal``
-    is what the revision's own code sent.
+    wrote into what it removes, and can be run again. ``undo_present`` is a query that is true when nothing of
+    an OUTSIDE or VALIDATED step is there: it has been taken back, or left nothing. ``offenders`` finds rows
+    that make it fail, ``refusal`` says so where PostgreSQL's message would speak of a name that the revision
+    does not know. ``journal`` is what the revision's own code sent.
     """
 
     description: str
@@ -115,6 +118,11 @@ class Step:
     undo_present: str | None = None
     before_undo: tuple[Step, ...] = ()
     journal: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether it only says how an earlier state is come back to."""
+        return not (self.sql or self.fill or self.copy or self.journal)
 
     def to_json(self) -> dict[str, Any]:
         data = {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}

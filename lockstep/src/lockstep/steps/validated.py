@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 
 def add_validated(
-    connection: Connection, pace: Pace, step: Step, record: Callable[[], None], *, again: bool
+    connection: Connection,
+    pace: Pace,
+    step: Step,
+    record: Callable[[], None],
+    began: Callable[[], None],
+    *,
+    again: bool,
 ) -> None:
-    """Run a VALIDATED step; ``record`` is called in the transaction that validates.
+    """Run a VALIDATED step; ``began`` is called when the constraint is added, ``record`` in the transaction
+    that validates.
 
     A constraint that is NOT VALID refuses new rows, and every UPDATE of those that break it. So where the
     validation fails it is dropped before the error is raised: the service can write what it could before.
@@ -43,6 +50,7 @@ def add_validated(
             execute(connection, statement)
 
     brief(connection, pace, step.description, adding)
+    began()
     try:
         with unhurried(connection), watch(connection, step.description, pace), transaction(connection):
             for statement in validate:
