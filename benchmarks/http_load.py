@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ _SCRIPT = """
 local requests, n = {}, 0
 for line in io.lines(os.getenv("REQUESTS")) do
   local method, path, token, body = line:match("^(%S+) (%S+) (%S+) ?(.*)$")
-  local headers = {}
+  local headers = {Host = os.getenv("AUTHORITY")}
   if token ~= "-" then headers["Authorization"] = "Bearer " .. token end
   if body ~= "" then
     local json = body:sub(1, 1) == "{"
@@ -74,7 +75,7 @@ def start(
     """Send the requests in turn, over and over, each connection waiting for its answers."""
     with tempfile.NamedTemporaryFile("w", suffix=".requests", delete=False) as file:
         file.write("\n".join(request.line() for request in requests) + "\n")
-    environment = {**os.environ, "REQUESTS": file.name}
+    environment = {**os.environ, "REQUESTS": file.name, "AUTHORITY": urlsplit(base).netloc}
     if shutil.which("wrk"):
         script = Path(file.name + ".lua")
         script.write_text(_SCRIPT)
