@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from testing.cluster import Cluster
 
 
-@pytest.mark.parametrize("short_way", [True, False], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("cluster", "short_way"),
+    [
+        pytest.param(18, True, id="pg18-short"),
+        pytest.param(18, False, id="pg18-long"),
+        pytest.param(15, True, id="pg15-short"),
+        pytest.param(15, False, id="pg15-long", marks=pytest.mark.prove),
+    ],
+    indirect=["cluster"],
+)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_history_ends_where_plain_alembic_ends(
     name: str,
