@@ -103,7 +103,24 @@ def test_what_cannot_be_taken_back_is_said_with_the_last_resort(
     project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
     stops(project, "op.execute('DROP TABLE loans')")
-    assert "a downgrade finishes it first. The last resort is `lockstep abandon`" in caplog.text
+    assert "stops at the same place until then. The last resort is `lockstep abandon`" in caplog.text
+
+
+def test_a_downgrade_that_finishes_the_upgrade_first_stops_at_the_same_rows_until_they_are_put_right(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    project.revision(
+        "op.execute('DROP TABLE loans')\nop.create_check_constraint('c', 'books', 'price < 3')",
+        "op.drop_constraint('c', 'books')",
+    )
+    with pytest.raises(DBAPIError, match='"c"'):
+        project.upgrade()
+    with pytest.raises(DBAPIError, match='"c"'):
+        project.downgrade("r1")
+    with cluster18.connect(database) as connection:
+        connection.execute("UPDATE books SET price = 1")
+    project.downgrade("r1")
+    assert project.current() == "r1"
 
 
 def test_one_branchs_half_done_revision_does_not_stop_anothers(

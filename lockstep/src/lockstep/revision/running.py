@@ -144,5 +144,5 @@ def what_can_be_done(underway: Any) -> str:
     return begun + (
         "Upgrade again to continue it once what stopped it is put right (in the data, or in the part of its "
         "file that did not run yet). It did what cannot be taken back step by step: a downgrade finishes it "
-        "first. The last resort is `lockstep abandon`"
+        "first, and stops at the same place until then. The last resort is `lockstep abandon`"
     )
