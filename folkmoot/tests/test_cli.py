@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from api import Api
+from folkmoot.commands.serve import UNREAD_KILOBYTES
 from folkmoot.postgres import revisions
 from running import Service, run
 
@@ -157,6 +158,25 @@ def test_a_connection_whose_client_takes_nothing_of_its_answer_is_closed(folder:
             time.sleep(0.1)
         assert time.monotonic() - began > 20
         service.wait_until(200)
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel is left alone")
+def test_the_kernel_keeps_little_of_the_answers_for_a_client_that_reads_none(folder: Path) -> None:
+    def kept() -> int:
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = f"0100007F:{service.port:04X}", f"0100007F:{client.getsockname()[1]:04X}"
+        return next(int(row[4].partition(":")[0], 16) for row in rows if tuple(row[1:3]) == ends)
+
+    with Service(folder) as service, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        seen = [kept()]
+        while seen[-1] == 0 or len(set(seen[-10:])) > 1 or len(seen) < 10:  # until it stands still
+            time.sleep(0.05)
+            seen.append(kept())
+        assert seen[-1] <= UNREAD_KILOBYTES * 1024
 
 
 def test_another_database_is_migrated_only_when_told(folder: Path, external: dict[str, str]) -> None:

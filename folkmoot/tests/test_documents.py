@@ -57,6 +57,7 @@ def test_the_limits_of_connections_are_as_the_document_has_them() -> None:
         f"A worker holds {serve.CONNECTIONS:,} clients at once",
         f"for the head of a request, longer than {serve.IDLE_SECONDS} seconds",
         f"takes nothing of its answer for {serve.UNREAD_SECONDS} seconds",
+        f"keeps {serve.UNREAD_KILOBYTES} kB of answers for a client",
     ):
         assert told in text
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 #: The connections of the pool that all of this shares.
 POOL_SIZE = 2
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass"
 
 
 class Logged(Server):
@@ -103,6 +106,24 @@ def test_an_export_that_is_read_slowly_is_whole(server: Logged) -> None:
     exported = json.loads(server.ask("GET", "/users/me/export", server.auth()).body)
     assert len(exported["posts"]) == 40
     assert [post["title"] for post in exported["posts"]] == [str(number) for number in range(40)]
+
+
+def test_exports_at_once_hold_one_connection_of_the_pool_together(
+    cluster18: Cluster, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "ACQUIRE_SECONDS", 0.5)
+    database = cluster18.create_database(template=migrated)
+    with Api(cluster18, database, database_pool_size=POOL_SIZE) as api, ThreadPoolExecutor(3) as threads:
+        people = [api.person() for _ in range(3)]
+        with api.connect() as watching, cluster18.connect(database, autocommit=False) as locking:
+            locking.execute("LOCK TABLE posts IN ACCESS EXCLUSIVE MODE")
+            exports = [threads.submit(api.get, "/users/me/export", headers=ada.auth) for ada in people]
+            deadline = time.monotonic() + 20
+            while watching.execute(_WAITING).fetchone() == (0,):
+                assert time.monotonic() < deadline
+            assert [api.get("/users").status_code for _ in range(20)] == [200] * 20
+            locking.rollback()
+        assert [len(each.result().json()["sessions"]) for each in exports] == [1] * 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         with database.server(settings):
             async with await pool.open_pool(settings) as app.state.pool:
                 app.state.search = Search(app.state.pool)
+                app.state.export_turn = asyncio.Lock()
                 app.state.passwords = passwords = Passwords(hasher)
                 try:
                     app.openapi()  # made once, before anybody waits for it

@@ -38,6 +38,9 @@ CONNECTIONS = 10_000
 IDLE_SECONDS = 15
 #: How long a client may take nothing of an answer that is sent to it.
 UNREAD_SECONDS = 30
+#: How much of its answers the kernel holds for a client, about: else megabytes, which are made for nothing
+#: where the client does not read.
+UNREAD_KILOBYTES = 256
 _STOPS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -134,26 +137,34 @@ def worker() -> FastAPI:
         async with lifespan(app) as state:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
-            loop.call_later(0.1, _give_up_unread_answers)
+            loop.call_soon(_bound_unread_answers, loop)
             yield state
 
     app.router.lifespan_context = then_listen
     return app
 
 
-def _give_up_unread_answers() -> None:
+def _bound_unread_answers(loop: asyncio.AbstractEventLoop) -> None:
     """Have connections closed whose clients take nothing: else each holds its place and its answer for ever.
+    And keep little of an answer ahead of its client.
 
-    Granian has no setting for it, and keeps its listening socket to itself; what is accepted inherits this.
+    Granian has no setting for it, and keeps its listening socket to itself, which it opens after the start of
+    the application: it is looked for until it is there. What is accepted inherits this.
     """
     if sys.platform != "linux":
         return
+    listening = False
     for each in Path("/proc/self/fd").iterdir():
         if not each.is_socket():
             continue
         with suppress(OSError), socket.socket(fileno=os.dup(int(each.name))) as found:
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+                # Linux doubles it, for what it needs itself.
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_KILOBYTES * 1024 // 2)
+                listening = True
+    if not listening:
+        loop.call_later(0.005, _bound_unread_answers, loop)
 
 
 def _keep_alive(server: Server, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from folkmoot.people.caller import MemberBearer, session_ended
 from folkmoot.people.limits import EXPORTS
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     import asyncpg
@@ -93,19 +94,30 @@ async def export_account(request: Request, bearer: MemberBearer) -> Response:
     if account is None:
         raise session_ended()
     headers = {"Content-Disposition": 'attachment; filename="folkmoot.json"', "Cache-Control": "no-store"}
-    return StreamingResponse(_export(pool, account), 200, headers, "application/json")
+    return StreamingResponse(
+        _export(pool, request.app.state.export_turn, account), 200, headers, "application/json"
+    )
 
 
-async def _export(pool: Pool, account: asyncpg.Record) -> AsyncIterator[bytes]:
+async def _export(pool: Pool, turn: asyncio.Lock, account: asyncpg.Record) -> AsyncIterator[bytes]:
     """Write the export as it is read. No connection is held while the client takes in what was read, and so
     no snapshot: what is written meanwhile may be in it or not.
+
+    A worker reads one page at a time for all exports, so that many of them leave the others its processor and
+    the connections of its pool.
     """
     yield b'{"account":' + msgspec.json.encode(dict(account))
     for name, part in _PARTS.items():
         yield f',"{name}":['.encode()
         after, separator = 0, b""
-        while rows := await pool.fetch(part.query, account["id"], after):
-            yield separator + b",".join(msgspec.json.encode(dict(row)) for row in rows)
+        while True:
+            async with turn:
+                rows = await pool.fetch(part.query, account["id"], after)
+                page = separator + b",".join(msgspec.json.encode(dict(row)) for row in rows)
+            if not rows:
+                break
             after, separator = rows[-1][part.key], b","
+            del rows  # one copy is enough to keep while the client reads
+            yield page
         yield b"]"
     yield b"}"
