@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from benchmarks import http_load as load
+from benchmarks.hostile import hostile
 from benchmarks.http_load import Request
 from benchmarks.logins import storm
 from benchmarks.measuring import FULL, SHORT, Options, Run
@@ -56,7 +57,7 @@ def memory(run: Run, part: Part) -> None:
 
 PARTS: dict[str, Callable[[Run, Part], None]] = {
     "shares": shares, "twin": twin, "pages": pages, "search": search, "storm": storm, "memory": memory,
-    "growth": growth, "searches": searches,
+    "growth": growth, "searches": searches, "hostile": hostile,
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.request import urlopen
 
 import psycopg
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from testing.cluster import Cluster
 
 ROOT = Path(__file__).parent.parent
+_BIN = Path(sys.executable).parent
 WORKERS = 2
 CONNECTIONS = 16
 PASSWORD = "correct horse battery staple"
@@ -105,9 +106,13 @@ class Site:
         self.first_user, self.first_session = first
         #: The server's process by its address.
         self.pids: dict[str, int] = {}
-        write = Tokens(_SECRET, timedelta(days=1)).write
+        self._write = Tokens(_SECRET, timedelta(days=1)).write
         some = Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
-        self.tokens = [write(self.first_user + n, self.first_session + n) for n in some]
+        self.tokens = [self.token(n) for n in some]
+
+    def token(self, number: int) -> str:
+        """An access token of a person, the first of whom is number 0."""
+        return self._write(self.first_user + number, self.first_session + number)
 
     def connect(self) -> psycopg.Connection:
         return self.cluster.connect(self._database)
@@ -115,18 +120,30 @@ class Site:
     @contextmanager
     def served(self, application: str = "measured", **environment: str) -> Iterator[str]:
         """Serve with Granian, as `folkmoot serve` does, and give the address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = _free_port()
+        command = [
+            str(_BIN / "granian"), "--interface", "asgi", "--factory", "--no-ws",
+            "--workers", environment.get("WORKERS", str(WORKERS)), "--port", str(port),
+            "--log-level", "warning", f"benchmarks.apps:{application}",
+        ]  # fmt: skip
+        with self._running(command, port, {**COUNTED, "LOG_LEVEL": "warning", **environment}) as base:
+            yield base
+
+    @contextmanager
+    def shipped(self, log: IO[str]) -> Iterator[str]:
+        """Run `folkmoot serve` with its own limits, and give the address."""
+        port = _free_port()
+        environment = {"PORT": str(port), "WORKERS": str(WORKERS)}
+        with self._running([str(_BIN / "folkmoot"), "serve"], port, environment, log) as base:
+            yield base
+
+    @contextmanager
+    def _running(
+        self, command: list[str], port: int, environment: dict[str, str], log: IO[str] | None = None
+    ) -> Iterator[str]:
         process = subprocess.Popen(
-            [
-                str(Path(sys.executable).parent / "granian"), "--interface", "asgi", "--factory", "--no-ws",
-                "--workers", environment.get("WORKERS", str(WORKERS)), "--port", str(port),
-                "--log-level", "warning", f"benchmarks.apps:{application}",
-            ],
-            cwd=ROOT, start_new_session=True,
-            env={**os.environ, **COUNTED, "DATABASE_URL": self.url, "SECRET_KEY": _SECRET}
-            | {"LOG_LEVEL": "warning", **environment},
+            command, cwd=ROOT, start_new_session=True, stdout=log, stderr=log,
+            env={**os.environ, "DATABASE_URL": self.url, "SECRET_KEY": _SECRET, **environment},
         )  # fmt: skip
         base = f"http://127.0.0.1:{port}"
         try:
@@ -186,6 +203,13 @@ class Site:
                         copy.write(data)
             target.execute("VACUUM (ANALYZE)")
         return url
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _wait_for(url: str) -> None:
