@@ -72,7 +72,7 @@ def register(main: typer.Typer) -> None:
             let_go = guard.let_go(connection, version_table, underway.revision)
             connection.commit()
 
-            def work(_budget: float) -> None:
+            def work() -> None:
                 for statement in let_go:
                     execute(connection, statement)
                 ledger.finish(connection, underway.revision)

@@ -229,10 +229,9 @@ class Performing:
         listener, state = self._transaction.listener, self._transaction.state
         held: dict[str, str | None] = {}
 
-        def run(budget: float = pace.lock_timeout) -> Any:
+        def run() -> Any:
             listener.made = []
             state.defer_again(connection)
-            take_locks(connection, work.locks(), budget)
             if work.table is not None and self._planning.short_way:
                 self._lock_while_empty(*work.table)
             result = work.as_written()
@@ -248,10 +247,11 @@ class Performing:
 
         if work.patient:
             with unhurried(connection), watch(connection, entry.says, pace), transaction(connection):
+                take_locks(connection, work.locks(), pace.lock_timeout)
                 result = run()
         else:
             new = work.table is not None and self._planning.is_created(*work.table)
-            result = brief(connection, pace, entry.says, run, max_hold=not new)
+            result = brief(connection, pace, entry.says, run, locks=work.locks(), max_hold=not new)
         state.after_commit(connection, held)
         return result
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, transaction, unhurried
-from lockstep.steps.locks import brief, take_locks
+from lockstep.steps.locks import brief
 from lockstep.steps.run import run_step
 from lockstep.steps.step import UNFILLED, Kind
 
@@ -144,11 +144,10 @@ def _undo_step(
             record()
         return
 
-    def work(budget: float) -> None:
-        if statements:
-            take_locks(connection, step.locks, budget)
+    def work() -> None:
         for statement in statements:
             execute(connection, statement)
         record()
 
-    brief(connection, pace, f"taking back: {step.description}", work)
+    locks = step.locks if statements else ()
+    brief(connection, pace, f"taking back: {step.description}", work, locks=locks)

@@ -24,7 +24,7 @@ from lockstep.steps.patience import InTheWayError, Patience
 from lockstep.steps.progress import Reported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -38,12 +38,21 @@ log = logging.getLogger("alembic.lockstep")
 RETRIED = frozenset({"55P03", "40P01"})
 
 
-def take_locks(connection: Connection, locks: tuple[tuple[str, str], ...], patience: float) -> None:
-    """LOCK TABLE each in turn, all within ``patience`` seconds: what is held already makes others wait."""
+def take_locks(connection: Connection, locks: Sequence[tuple[str, str]], patience: float) -> None:
+    """LOCK TABLE each in turn, all within ``patience`` seconds: what is held already makes others wait.
+
+    One that was not to be had moves to the front of a list, to be asked for first the next time: on a busy
+    service, transactions that lock in another order always hold it and wait for what is held already.
+    """
     until = time.monotonic() + patience
-    for table, mode in locks:
+    for number, (table, mode) in enumerate(locks):
         set_lock_timeout(connection, max(until - time.monotonic(), 0.005))
-        execute(connection, f"LOCK TABLE {table} IN {mode} MODE")
+        try:
+            execute(connection, f"LOCK TABLE {table} IN {mode} MODE")
+        except DBAPIError as error:
+            if isinstance(locks, list) and sqlstate(error) in RETRIED:
+                locks.insert(0, locks.pop(number))
+            raise
     if locks:
         set_lock_timeout(connection, max(until - time.monotonic(), 0.005))
 
@@ -52,18 +61,21 @@ def brief(
     connection: Connection,
     pace: Pace,
     description: str,
-    work: Callable[[float], Any],
+    work: Callable[[], Any],
     *,
+    locks: Sequence[tuple[str, str]] = (),
     max_hold: bool = True,
 ) -> Any:
-    """Run ``work`` in a transaction of its own; it is given how long it may wait for locks, in seconds.
+    """Take ``locks`` and run ``work`` in a transaction of its own.
 
-    That is ``pace.lock_timeout``; behind transactions that are older it does not queue at all (``patience``).
-    It is tried again, holding nothing in between, until it gets through or ``pace.give_up_after`` is over.
-    Who holds the locks is logged. A statement that holds its lock for longer than ``pace.max_hold`` is broken
-    off (``max_hold``: whether it is; not on tables that nobody else sees yet). Raises LockstepError for both.
+    It waits for locks as long as ``pace.lock_timeout``; behind transactions that are older it does not queue
+    at all (``patience``). It is tried again, holding nothing in between, until it gets through or
+    ``pace.give_up_after`` is over. Who holds the locks is logged. A statement that holds its lock for longer
+    than ``pace.max_hold`` is broken off (``max_hold``: whether it is; not on tables that nobody else sees
+    yet). Raises LockstepError for both.
     """
     patience = Patience(pace, description)
+    order = list(locks)
     started = time.monotonic()
     attempt = 0
     while True:
@@ -77,7 +89,8 @@ def brief(
                 execute(connection, f"SET LOCAL statement_timeout = {limit}")
                 set_lock_timeout(connection, patience.budget)
                 with patience.looking(connection):
-                    return work(patience.budget)
+                    take_locks(connection, order, patience.budget)
+                    return work()
         except InTheWayError as error:
             patience.tell(error.found)
         except DBAPIError as error:

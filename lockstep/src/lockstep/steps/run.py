@@ -113,15 +113,14 @@ def _run(
     *,
     again: bool,
 ) -> None:
-    def work(budget: float = pace.lock_timeout) -> None:
-        take_locks(connection, step.locks, budget)
+    def work() -> None:
         for statement in step.sql:
             execute(connection, statement)
         record()
 
     try:
         if step.kind is Kind.BRIEF:
-            brief(connection, pace, step.description, work)
+            brief(connection, pace, step.description, work, locks=step.locks)
             return
         if step.kind is Kind.VALIDATED:
             add_validated(connection, pace, step, record, began, again=again)
@@ -129,6 +128,7 @@ def _run(
         with unhurried(connection), watch(connection, step.description, pace):
             if step.kind is Kind.LONG:
                 with transaction(connection):
+                    take_locks(connection, step.locks, pace.lock_timeout)
                     work()
                 return
             if step.kind is Kind.FILL:

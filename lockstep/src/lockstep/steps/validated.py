@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres.session import execute, transaction, unhurried
-from lockstep.steps.locks import brief, take_locks, watch
+from lockstep.steps.locks import brief, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,19 +37,17 @@ def add_validated(
     """
     add, *validate = step.sql
 
-    def adding(budget: float) -> None:
-        take_locks(connection, step.locks, budget)
+    def adding() -> None:
         if again:
             for statement in step.leftover:
                 execute(connection, statement)
         execute(connection, add)
 
-    def dropping(budget: float) -> None:
-        take_locks(connection, step.locks, budget)
+    def dropping() -> None:
         for statement in step.leftover:
             execute(connection, statement)
 
-    brief(connection, pace, step.description, adding)
+    brief(connection, pace, step.description, adding, locks=step.locks)
     began()
     try:
         with unhurried(connection), watch(connection, step.description, pace), transaction(connection):
@@ -58,5 +56,11 @@ def add_validated(
             record()
     except Exception:
         with suppress(DBAPIError, LockstepError):
-            brief(connection, pace, f"{step.description}: not valid, so it goes again", dropping)
+            brief(
+                connection,
+                pace,
+                f"{step.description}: not valid, so it goes again",
+                dropping,
+                locks=step.locks,
+            )
         raise
