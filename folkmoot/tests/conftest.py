@@ -14,7 +14,7 @@ from alembic import command
 from api import Api
 from folkmoot.postgres import revisions
 from testing.cluster import memory
-from watched import HELD
+from watched import HELD, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,17 +57,17 @@ def folder() -> Iterator[Path]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests measured and recorded, the tests that passed too; of holds the longest alone."""
-    longest = 0.0, ""
+    longest, during = Hold(), ""
     for report in chain.from_iterable(terminalreporter.stats.values()):
         if getattr(report, "when", None) != "teardown":  # the last one of a test has them all
             continue
         test = report.nodeid.rpartition("::")[2]
         for name, value in report.user_properties:
             if name == HELD:
-                longest = max(longest, (value, test))
+                longest, during = max((longest, during), (Hold(**value), test), key=lambda each: each[0].ms)
             else:
                 terminalreporter.write_line(f"{test}: {name} {value}")
-    if longest[1]:
+    if during:
         terminalreporter.write_line(
-            f"The longest that a request held a worker's event loop: {longest[0]:.1f} ms, in {longest[1]}"
+            f"The longest that a request held a worker's event loop, in {during}: {longest}"
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from api import CHEAP
-from folkmoot.app import create_app
+from folkmoot.commands.serve import worker
 from watched import Watched
 
 
 def create() -> Watched:
-    return Watched(create_app(hasher=CHEAP))
+    return Watched(worker(CHEAP))

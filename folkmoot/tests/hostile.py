@@ -133,9 +133,9 @@ class Server:
     def close(self) -> None:
         self._connection.close()
 
-    def hold(self) -> float:
-        """The longest time that the event loop was held since this was last asked for, in ms."""
-        return float(self.ask("GET", watched.HOLD).body)
+    def hold(self) -> watched.Hold:
+        """The longest time that the event loop was held since this was last asked for."""
+        return watched.Hold(**json.loads(self.ask("GET", watched.HOLD).body))
 
     def connections_in_use(self) -> int:
         return int(self.ask("GET", watched.POOL).body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -30,6 +31,7 @@ from folkmoot.settings import Settings, SettingsError, load, signing_key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from argon2 import PasswordHasher
     from fastapi import FastAPI
 
 #: How many clients may be connected to a worker. An idle one costs some kilobytes, and is closed in time.
@@ -122,14 +124,14 @@ def _serve(settings: Settings) -> None:
     server.serve()
 
 
-def worker() -> FastAPI:
-    """The application of one worker process.
+def worker(hasher: PasswordHasher | None = None) -> FastAPI:
+    """The application of one worker process; `hasher` is for tests in a hurry.
 
     Granian loses a signal that comes before a worker serves, and then waits for that worker: such a signal
     is held back until it serves.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-    app = create_app()
+    app = create_app(hasher=hasher)
     lifespan = app.router.lifespan_context
 
     @asynccontextmanager
@@ -138,6 +140,10 @@ def worker() -> FastAPI:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
             loop.call_soon(_bound_unread_answers, loop)
+            # What the start made lives as long as the worker: the collector of garbage passes it by from now
+            # on. Going through it holds everybody for a tenth of a second.
+            gc.collect()
+            gc.freeze()
             yield state
 
     app.router.lifespan_context = then_listen
