@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from folkmoot.postgres.pool import (
-    Route,
-    Transaction,
-    open_pool,
-)
+from folkmoot.postgres.pool import Connection, Route, Transaction, open_pool
 from folkmoot.settings import load
 
 if TYPE_CHECKING:
@@ -101,6 +98,47 @@ def test_nothing_is_prepared_where_the_statement_cache_is_off(cluster18: Cluster
             await connection.fetch("SELECT id FROM things WHERE id = $1", 1)
             named = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name <> ''")
             assert named == 0
+
+    asyncio.run(main())
+
+
+def test_a_pool_is_opened_whole_and_what_comes_first_is_planned_on_each_connection(
+    cluster18: Cluster, things: str
+) -> None:
+    async def first(connection: Connection) -> None:
+        await connection.fetch("SELECT id FROM things WHERE id = $1", 0)
+
+    planned = """
+        SELECT pg_backend_pid(), max(generic_plans) FROM pg_prepared_statements
+         WHERE statement LIKE 'SELECT id FROM things%'
+    """
+
+    async def main() -> None:
+        async with await open_pool(load(database_url=cluster18.url(things), database_pool_size=3)) as pool:
+            await pool.open_all(first)
+            assert (pool.get_size(), pool.get_idle_size()) == (3, 3)
+            async with AsyncExitStack() as stack:
+                each = [await stack.enter_async_context(pool.acquire()) for _ in range(3)]
+                found = [tuple(await connection.fetchrow(planned)) for connection in each]
+            assert len({pid for pid, _ in found}) == 3
+            assert [plans for _, plans in found] == [1, 1, 1]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("table", ["no_such_table", "things"])
+def test_a_pool_opens_while_the_database_is_away_or_has_no_schema(
+    cluster18: Cluster, things: str, table: str
+) -> None:
+    async def first(connection: Connection) -> None:
+        await connection.fetch(f"SELECT id FROM {table} WHERE id = $1", 0)
+
+    async def main() -> None:
+        url = cluster18.url(things)
+        away = "postgresql://127.0.0.1:1/nobody"
+        async with await open_pool(load(database_url=url if table == "no_such_table" else away)) as pool:
+            await pool.open_all(first)
+            assert pool.get_size() == pool.get_idle_size() <= 1
 
     asyncio.run(main())
 

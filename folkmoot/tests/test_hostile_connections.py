@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The connections of the pool that all of this shares.
 POOL_SIZE = 2
+_CONNECTIONS = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass"
 
 
@@ -32,6 +35,7 @@ class Logged(Server):
     """The service, and what it writes into its log."""
 
     log: Path
+    database: str
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -40,11 +44,11 @@ class Logged(Server):
 @pytest.fixture(scope="module")
 def server(cluster18: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
     log = tmp_path_factory.mktemp("hostile") / "log"
-    url = cluster18.url(cluster18.create_database(template=migrated))
-    with serve(url, log, DATABASE_POOL_SIZE=str(POOL_SIZE)) as served:
+    database = cluster18.create_database(template=migrated)
+    with serve(cluster18.url(database), log, DATABASE_POOL_SIZE=str(POOL_SIZE)) as served:
         served.__class__ = Logged
         assert isinstance(served, Logged)
-        served.log = log
+        served.log, served.database = log, database
         yield served
 
 
@@ -68,6 +72,12 @@ def answered(opened: socket) -> int | None:
     except ConnectionResetError:
         return None
     return int(found[9:12]) if found else None
+
+
+def test_a_worker_has_its_connections_before_anybody_comes(server: Logged, cluster18: Cluster) -> None:
+    with cluster18.connect(server.database) as connection:
+        found = connection.execute(_CONNECTIONS).fetchone()
+    assert found == (POOL_SIZE,)
 
 
 def test_no_route_holds_a_connection_of_the_pool_while_its_body_comes_in(

@@ -26,6 +26,7 @@ from folkmoot.commands.migrate import upgrade
 from folkmoot.commands.schema import check_schema
 from folkmoot.postgres import database, sharing
 from folkmoot.postgres.server import Server, ServerError
+from folkmoot.posts.lists import planned
 from folkmoot.settings import Settings, SettingsError, load, signing_key
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def worker(hasher: PasswordHasher | None = None) -> FastAPI:
             loop = asyncio.get_running_loop()
             loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
             loop.call_soon(_bound_unread_answers, loop)
+            await app.state.pool.open_all(planned)
             # What the start made lives as long as the worker: the collector of garbage passes it by from now
             # on. Going through it holds everybody for a tenth of a second.
             gc.collect()

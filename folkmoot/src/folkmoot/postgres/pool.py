@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from urllib.parse import urlencode
 
@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from folkmoot.postgres.database import service_conninfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 
     from folkmoot.settings import Settings
 
@@ -38,6 +38,8 @@ _SESSION = {
     "plan_cache_mode": "force_generic_plan",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
+    # Connections are kept, so that nobody waits for new ones: what lies between must not forget an idle one.
+    "tcp_keepalives_idle": "60",
 }
 
 
@@ -46,6 +48,18 @@ class Pool(asyncpg.Pool):  # type: ignore[misc] # asyncpg has no types
 
     def acquire(self, *, timeout: float | None = None) -> _Acquiring:
         return _Acquiring(super().acquire(timeout=timeout))
+
+    async def open_all(self, first: Callable[[Connection], Awaitable[None]]) -> None:
+        """Open every connection, and let each do first what would otherwise be waited for.
+
+        A new one costs PostgreSQL a process that reads catalogs and dictionaries, and plans: tens of
+        milliseconds, and the more where many come at once. Where the database is away, or has no such schema,
+        a connection is opened when it is asked for.
+        """
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            async with AsyncExitStack() as opened:
+                for _ in range(self.get_max_size()):
+                    await first(await opened.enter_async_context(self.acquire()))
 
 
 class _Acquiring:
@@ -82,7 +96,7 @@ async def open_pool(settings: Settings) -> Pool:
         server_settings=_SESSION if settings.database_statement_cache_size else {},
         reset=_nothing_to_reset,
         max_queries=50_000,
-        max_inactive_connection_lifetime=300,
+        max_inactive_connection_lifetime=0,
         loop=None,
         connection_class=asyncpg.Connection,
         record_class=asyncpg.Record,

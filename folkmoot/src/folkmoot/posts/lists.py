@@ -25,8 +25,8 @@ from folkmoot.http.problems import TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import SEARCHES
-from folkmoot.posts.list_queries import ORDERS, Sort, in_order
-from folkmoot.posts.posts import UNCHANGED, Post, PostRow, shaped
+from folkmoot.posts.list_queries import ORDERS, Sort, in_order, indexable
+from folkmoot.posts.posts import ONE, ONE_FOR_NOBODY, UNCHANGED, Post, PostRow, shaped
 from folkmoot.posts.search import SearchTooBroad
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from folkmoot.http.cursors import Cursors
     from folkmoot.people.caller import Anonymous, Bearer
+    from folkmoot.postgres.pool import Connection
     from folkmoot.posts.search import Search
 
 
@@ -82,6 +83,16 @@ async def rows_after(
         return await search.matching(reader, feed.sort, filters, after, count)
     statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None)
     return await reader.ask(statement, **after, count=count, **filters), False
+
+
+async def planned(connection: Connection) -> None:
+    """Have a connection plan what is asked most, and read the dictionaries of search: no rows are read."""
+    nobody = {"person": 0, "session": 0, "owner": None, "count": 0}
+    for known in (False, True):
+        for sort in Sort:
+            await in_order(sort, known=known, owner=False).rows(connection, **nobody, **FIRST[sort])
+        await (ONE if known else ONE_FOR_NOBODY).rows(connection, **nobody, post=0)
+    await indexable().rows(connection, words="word")
 
 
 async def page(
