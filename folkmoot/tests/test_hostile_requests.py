@@ -28,7 +28,7 @@ from hostile import (
     runs,
     serve,
 )  # fmt: skip
-from watched import COLLECT, HELD, Hold
+from watched import COLLECT, HELD, IMPORTED, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,3 +247,9 @@ def test_a_page_of_the_longest_posts(attack: Attack, server: Server) -> None:
         Input(f"limit=100&{sort}", "GET", f"/posts?limit=100&sort={sort}") for sort in ("new", "top", "hot")
     ])  # fmt: skip
     attack.send([Input("export", "GET", "/users/me/export"), Input("one", "GET", "/posts/1")])
+
+
+def test_nothing_was_imported_while_all_this_was_answered(server: Server) -> None:
+    """Whatever is first imported by a request is read and compiled in the event loop."""
+    assert server.ask("GET", "/users/me/export", server.auth()).status == 200
+    assert json.loads(server.ask("GET", IMPORTED).body) == []

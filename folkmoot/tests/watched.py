@@ -27,6 +27,8 @@ HOLD = "/-/hold"
 POOL = "/-/pool"
 #: Has the garbage of all generations collected.
 COLLECT = "/-/collect"
+#: Which modules were imported since the first request.
+IMPORTED = "/-/imported"
 #: Under which name tests record a `Hold` as text: the longest of the run is told at its end.
 HELD = "held"
 #: How often the task looks, in seconds.
@@ -58,6 +60,7 @@ class Watched:
     def __init__(self, application: FastAPI) -> None:
         self._application = application
         self._watching: asyncio.Task[None] | None = None
+        self._modules: set[str] = set()
         self._longest = Hold()
         self._request = ""
         self._due = float("inf")
@@ -66,6 +69,7 @@ class Watched:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self._watching is None:
+                self._modules = set(sys.modules)
                 self._watching = asyncio.create_task(self._watch())
                 threading.Thread(target=self._look, args=(threading.get_ident(),), daemon=True).start()
             if scope["path"] == HOLD:
@@ -75,6 +79,9 @@ class Watched:
             if scope["path"] == POOL:
                 pool = self._application.state.pool
                 await _answer(send, pool.get_size() - pool.get_idle_size())
+                return
+            if scope["path"] == IMPORTED:
+                await _answer(send, sorted(set(sys.modules) - self._modules))
                 return
             self._request = f"{scope['method']} {scope['path'][:100]}"
             if scope["path"] == COLLECT:

@@ -25,7 +25,7 @@ from folkmoot.http.problems import TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import SEARCHES
-from folkmoot.posts.list_queries import ORDERS, Sort, in_order, indexable
+from folkmoot.posts.list_queries import ORDERS, Sort, in_order, indexable, walked
 from folkmoot.posts.posts import ONE, ONE_FOR_NOBODY, UNCHANGED, Post, PostRow, shaped
 from folkmoot.posts.search import SearchTooBroad
 
@@ -86,13 +86,19 @@ async def rows_after(
 
 
 async def planned(connection: Connection) -> None:
-    """Have a connection plan what is asked most, and read the dictionaries of search: no rows are read."""
-    nobody = {"person": 0, "session": 0, "owner": None, "count": 0}
-    for known in (False, True):
-        for sort in Sort:
-            await in_order(sort, known=known, owner=False).rows(connection, **nobody, **FIRST[sort])
-        await (ONE if known else ONE_FOR_NOBODY).rows(connection, **nobody, post=0)
-    await indexable().rows(connection, words="word")
+    """Have a connection plan what is asked most: no posts are read.
+
+    With the first search it reads the dictionaries, and how many posts have which words, which takes longest.
+    """
+    nobody = {"person": 0, "session": 0, "owner": None, "count": 0, "words": "word"}
+    await indexable().rows(connection, **nobody)
+    for sort in Sort:
+        after = {**nobody, **FIRST[sort]}
+        for known in (False, True):
+            await in_order(sort, known=known, owner=False).rows(connection, **after)
+        await walked(sort, known=False, owner=False, some=False).rows(connection, **after)
+    for statement in (ONE, ONE_FOR_NOBODY):
+        await statement.rows(connection, **nobody, post=0)
 
 
 async def page(
