@@ -135,8 +135,10 @@ def _settings(connection: Connection, table: Table, old: Column, copy: int, beca
     """Settings that ALTER COLUMN … TYPE keeps (target, options) or makes anew (storage, compression)."""
     target, options = catalog.rows(
         connection,
-        "SELECT coalesce(attstattarget, -1), attoptions::text[] FROM pg_attribute "
-        "WHERE attrelid = %(oid)s AND attnum = %(number)s",
+        # pg_attver is no setting: the minor releases since 15.20 keep a column's version there.
+        "SELECT coalesce(attstattarget, -1), "
+        "ARRAY(SELECT o FROM unnest(attoptions) o WHERE NOT starts_with(o, 'pg_attver=')) "
+        "FROM pg_attribute WHERE attrelid = %(oid)s AND attnum = %(number)s",
         oid=table.oid,
         number=old.number,
     )[0]
