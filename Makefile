@@ -63,7 +63,7 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -k test_the_models_say_what_the_migrations_build
+	@$(BIN)/python -m pytest -q folkmoot/tests/test_migrations.py -k say_what_the_migrations_build
 
 .PHONY: docs
 docs: .venv/installed  ## Write what documents show anew: outputs of commands, the picture of the rooms

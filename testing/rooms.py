@@ -82,8 +82,8 @@ class House:
 LOCKSTEP = House(
     "lockstep",
     (
-        FRONT, "environment", "commands", "operations", "archive", "revision", "steps", "postgres",
-        "private_names", "scopes", "errors",
+        FRONT, "environment", "commands", "operations", "archive", "revision", "steps", "snapshot",
+        "postgres", "private_names", "scopes", "errors",
     ),
 )  # fmt: skip
 FOLKMOOT = House(

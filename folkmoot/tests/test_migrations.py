@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic import command
 from alembic.config import Config
+from typer.testing import CliRunner
 
 from api import Api
 from folkmoot.postgres import revisions
+from lockstep.commands.main import main as lockstep
 
 if TYPE_CHECKING:
     import psycopg
 
     from testing.cluster import Cluster
+
+ROOT = Path(__file__).parents[2]
 
 #: The guide's revisions and what can be inserted at each; a row of every table that there is.
 GUIDE = {
@@ -164,6 +168,13 @@ def test_no_account_is_made_where_every_post_has_an_owner(migrations: Migrations
 def test_the_models_say_what_the_migrations_build(migrations: Migrations) -> None:
     migrations.upgrade("head")
     command.check(migrations.config)
+
+
+@pytest.mark.usefixtures("migrations")  # whose database the environment names
+def test_the_snapshots_say_what_the_migrations_build() -> None:
+    """That there is one head, and that down and up again ends alike, is checked as well."""
+    checked = CliRunner().invoke(lockstep, ["check", "--config", str(ROOT / "alembic.ini")])
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.mark.parametrize("stamp", ["036aa392dfb0", "c47ecbf163d4"])

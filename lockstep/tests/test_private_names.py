@@ -83,8 +83,9 @@ def test_alembic_keeps_the_transaction_of_a_revision_in_its_context() -> None:
     assert MigrationContext.configure(dialect_name="postgresql")._transaction is None  # noqa: SLF001
 
 
-def test_alembic_ensures_its_version_table_and_plans_a_downgrade() -> None:
+def test_alembic_ensures_its_version_table_and_plans_ways_up_and_down() -> None:
     assert callable(MigrationContext._ensure_version_table)  # noqa: SLF001
+    assert callable(ScriptDirectory._upgrade_revs)  # noqa: SLF001
     assert callable(ScriptDirectory._downgrade_revs)  # noqa: SLF001
 
 

@@ -60,6 +60,11 @@ def forget_made_types(context: MigrationContext) -> None:
         memo.clear()
 
 
+def upgrade_steps(script: ScriptDirectory, target: str, heads: Any) -> Any:
+    """The steps of ``alembic upgrade``."""
+    return script._upgrade_revs(target, heads)  # noqa: SLF001
+
+
 def downgrade_steps(script: ScriptDirectory, target: str, heads: Any) -> Any:
     """The steps of ``alembic downgrade``."""
     return script._downgrade_revs(target, heads)  # noqa: SLF001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from lockstep.operations import OPTION
 from lockstep.revision.one_migrator import only_migrator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
 
 ConfigFiles = Annotated[
@@ -67,13 +69,59 @@ def env_file(script: ScriptDirectory) -> Path:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print an error of Lockstep's or Alembic's as one line, and exit with status 1."""
+def in_silence() -> Iterator[None]:
+    """Without the lines that Alembic and env.py log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def one_line_errors(status: int = 1) -> Iterator[None]:
+    """Print an error of Lockstep's or Alembic's as one line, and exit with that status."""
     try:
         yield
     except CommandError as error:
         typer.echo(f"lockstep: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(status) from None
+
+
+class Project:
+    """An Alembic project. Where its env.py should have adopted Lockstep, an error of it says so."""
+
+    def __init__(self, files: list[str] | None, section: str, *, adopted: bool = False) -> None:
+        self._adopted = adopted
+        self.config = alembic_config(files, section)
+        self.script = ScriptDirectory.from_config(self.config)
+        self.env = env_file(self.script)
+        if not self.env.exists():
+            raise LockstepError(f"there is no {self.env}; `alembic init` makes one")
+
+    def run(self, function: Callable[[Any, MigrationContext], Iterable[Any]], **options: Any) -> None:
+        """Run env.py, which calls the function with the heads and Alembic's migration context: once for each
+        time that it migrates. Whatever env.py raises is a LockstepError; what the function raises is not.
+        """
+        found: list[Exception] = []
+
+        def watched(heads: Any, context: MigrationContext) -> Iterable[Any]:
+            try:
+                return function(heads, context)
+            except Exception as error:
+                found.append(error)
+                raise
+
+        try:
+            with EnvironmentContext(self.config, self.script, fn=watched, **options):
+                self.script.run_env()
+        except (CommandError, typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if error in found and not isinstance(error, DBAPIError):
+                raise
+            raise LockstepError(_raised(error, self.env, adopted=self._adopted)) from error
 
 
 def on_each_database(
@@ -88,46 +136,29 @@ def on_each_database(
     Whatever goes wrong is one line, and exit status 1.
     """
     with one_line_errors():
-        config = alembic_config(files, section)
-        script = ScriptDirectory.from_config(config)
-        env = env_file(script)
-        if not env.exists():
-            raise LockstepError(f"there is no {env}; `alembic init` makes one")
-        found: list[Exception] = []
+        project = Project(files, section, adopted=True)
 
-        def read(heads: Any, context: Any) -> list[Any]:
+        def read(heads: Any, context: MigrationContext) -> list[Any]:
             migrator = context.opts.get(OPTION)
             if migrator is None or context.connection is None:
-                raise LockstepError(NOT_ADOPTED.format(env=env))
+                raise LockstepError(NOT_ADOPTED.format(env=project.env))
             connection, ledger = context.connection, migrator.ledger
-            try:
-                if changes:
-                    connection.commit()
-                    name, schema = context.version_table, context.version_table_schema
-                    with only_migrator(connection, name, schema, waits=False):
-                        with connection.begin():
-                            ledger.create(connection)
-                        work(connection, ledger.version_table, tuple(heads))
-                else:
-                    work(connection, ledger.version_table, tuple(heads))
-            except Exception as error:
-                found.append(error)
-                raise
+            if not changes:
+                work(connection, ledger.version_table, tuple(heads))
+                return []
+            connection.commit()
+            name, schema = context.version_table, context.version_table_schema
+            with only_migrator(connection, name, schema, waits=False):
+                with connection.begin():
+                    ledger.create(connection)
+                work(connection, ledger.version_table, tuple(heads))
             return []
 
-        try:
-            with EnvironmentContext(config, script, fn=read, dont_mutate=True):
-                script.run_env()
-        except (CommandError, typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            if error in found and not isinstance(error, DBAPIError):
-                raise
-            raise LockstepError(_raised(error, env)) from error
+        project.run(read, dont_mutate=True)
 
 
-def _raised(error: Exception, env: Path) -> str:
-    """Where and what env.py, or what it imports, has raised; and that it has not adopted Lockstep, if so."""
+def _raised(error: Exception, env: Path, *, adopted: bool) -> str:
+    """Where and what env.py, or what it imports, has raised; and that it should have adopted Lockstep."""
     if isinstance(error, SyntaxError):
         said = f"{error.filename}, line {error.lineno}: {error.msg}"
     else:
@@ -136,6 +167,6 @@ def _raised(error: Exception, env: Path) -> str:
         text: Any = error.orig if isinstance(error, DBAPIError) else error
         first = (str(text).strip().splitlines() or [""])[0]
         said = f"{env}{place}: {type(text).__name__}: {first}"
-    if "lockstep" not in env.read_text(encoding="utf-8", errors="replace"):
+    if adopted and "lockstep" not in env.read_text(encoding="utf-8", errors="replace"):
         said += f" ({NOT_ADOPTED.format(env=env)})"
     return said

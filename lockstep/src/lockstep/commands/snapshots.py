@@ -1,0 +1,280 @@
+"""``lockstep snapshot``, ``verify``, ``adopt``, ``show``, ``diff`` and ``check``: the catalog as text."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from alembic import command
+
+from lockstep.commands.project import ConfigFiles, Project, Section, one_line_errors
+from lockstep.commands.sides import Files, all_ignored, head_of, live, shown, side_of, without
+from lockstep.commands.trial import Trial
+from lockstep.errors import LockstepError
+from lockstep.snapshot.differences import differences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lockstep.snapshot.differences import Difference
+
+#: Exit statuses: as it should be; something is other; could not tell.
+SAME, OTHER, UNKNOWN = 0, 1, 2
+
+Ignored = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        help="A pattern of what to leave out: 'table public.tmp_*', or 'table public.posts: index *'. "
+        "Alembic's option lockstep_ignore adds more, separated by commas.",
+    ),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(help="A database on whose server to try revisions, instead of the project's own server."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+def _print(found: Sequence[Difference], *, statements: bool = True) -> None:
+    for one in found:
+        typer.echo(str(one))
+        if statements and one.statement:
+            first, *more = one.statement.split("\n")
+            typer.echo(f"    {first}{' …' if more else ''}")
+
+
+def register(main: typer.Typer) -> None:
+    """Add the commands."""
+    main.command()(snapshot)
+    main.command()(verify)
+    main.command(name="adopt")(adopt_schema)
+    main.command()(show)
+    main.command()(diff)
+    main.command()(check)
+
+
+def snapshot(
+    *,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 where a file is missing or stale.")
+    ] = False,
+    server: Server = None,
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Write a file for each revision with the schema after it: snapshots/REVISION.txt, beside env.py.
+
+    The revisions run in a database made for it, on the project's server (the role needs CREATEDB). Exit
+    status 2 where they could not.
+    """
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        files = Files(project)
+        with Trial(project, server, all_ignored(project, ignore)) as trial:
+            wrong = _written(trial, files, only_check=only_check)
+    if only_check and wrong:
+        raise typer.Exit(OTHER)
+
+
+def _written(trial: Trial, files: Files, *, only_check: bool) -> bool:
+    """Bring the files up to date, or tell which are not; whether any was not."""
+    wrong = False
+    revisions = trial.revisions()
+    for revision in revisions:
+        text = trial.after(revision).to_text(revision.revision)
+        path = files.path(revision.revision)
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+        if before == text:
+            continue
+        wrong = True
+        if only_check:
+            typer.echo(f"{shown(path)} is {'missing' if before is None else 'stale'}")
+            continue
+        files.folder.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        typer.echo(f"{'wrote' if before is None else 'rewrote'} {shown(path)}")
+    for left in sorted({*files.revisions()} - {revision.revision for revision in revisions}):
+        wrong = True
+        typer.echo(f"{shown(files.path(left))} is of no revision" + ("" if only_check else ": removed"))
+        if not only_check:
+            files.path(left).unlink()
+    if not wrong:
+        typer.echo(f"{len(revisions)} snapshots are as the revisions are")
+    return wrong
+
+
+def verify(
+    *,
+    as_json: AsJson = False,
+    models: Annotated[bool, typer.Option(help="Compare with the models, too.")] = True,
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Compare the database with the snapshot of the revision it is at, and with the models.
+
+    Each difference is a line, with the statement that would undo it. The database is only read. Exit status 1
+    where something differs, 2 where it could not be told.
+    """
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        ignored = all_ignored(project, ignore)
+        found = live(project, ignored, models=models)
+        revision = head_of(found)
+        expected = without(Files(project).read(revision), ignored)
+        other = differences(found.catalog, expected)
+    if as_json:
+        shown = {
+            "revision": revision,
+            "differences": [one.to_json() for one in other],
+            "models": found.models,
+        }
+        typer.echo(json.dumps(shown, indent=2))
+    else:
+        _print(other)
+        for line in found.models or []:
+            typer.echo(f"models: {line}")
+        if other:
+            typer.echo(
+                f"{len(other)} differences from the snapshot of revision {revision}. The statements make the "
+                "database what it says; where the database is right, put the change into a revision."
+            )
+        if found.models:
+            typer.echo("The models differ: `alembic revision --autogenerate` writes a revision for it.")
+        if not other and not found.models:
+            typer.echo(f"the database is what revision {revision} says")
+    if other or found.models:
+        raise typer.Exit(OTHER)
+
+
+def adopt_schema(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Stamp it without asking.")] = False,
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Find the revision whose snapshot the database equals, and offer to stamp it.
+
+    For a database with a schema and without a version, or with a wrong one. Exit status 1 where no revision
+    is equal: what differs from the nearest one is told.
+    """
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        ignored = all_ignored(project, ignore)
+        found = live(project, ignored)
+        files = Files(project)
+        revisions = [r.revision for r in project.script.walk_revisions()]
+        other = {
+            revision: differences(found.catalog, without(files.read(revision), ignored))
+            for revision in revisions
+            if files.path(revision).exists()
+        }
+        if not other:
+            raise LockstepError("there are no snapshots: `lockstep snapshot` writes them")
+        nearest = min(other, key=lambda revision: len(other[revision]))
+        if not other[nearest]:
+            same = [revision for revision in other if not other[revision]]
+            typer.echo(f"the database is revision {nearest}")
+            for further in same[1:]:
+                typer.echo(f"it is revision {further} as well, which changes nothing that is in a catalog")
+            if found.heads == (nearest,):
+                typer.echo("and stamped with it")
+            elif yes or typer.confirm(f"alembic stamp {nearest}?"):
+                command.stamp(project.config, nearest, purge=bool(found.heads))
+            return
+    typer.echo(f"no revision's snapshot is equal; revision {nearest} is the nearest:")
+    _print(other[nearest])
+    raise typer.Exit(OTHER)
+
+
+def show(
+    table: Annotated[str | None, typer.Argument(help="A table, type, function …; all where none.")] = None,
+    *,
+    at: Annotated[str, typer.Option(help="A revision, from its snapshot; else the database.")] = "live",
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Show the schema: columns, constraints, indexes, triggers, policies, grants."""
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        found = side_of(project, Files(project), at, all_ignored(project, ignore))
+        if table is not None:
+            found = found.without(lambda each: ": " not in each and not _is_of(each, table))
+            if not found.objects:
+                raise LockstepError(f"there is no {table}; `lockstep show` shows all that there is")
+    typer.echo("\n".join(found.lines()).lstrip("\n"))
+
+
+def _is_of(name: str, asked: str) -> bool:
+    """Whether an object is meant by a name with or without its schema and kind."""
+    bare = name.partition("(")[0].rpartition(" ")[2]
+    return asked in {name, bare, bare.rpartition(".")[2], bare.rpartition(".")[2].strip('"')}
+
+
+def diff(
+    old: Annotated[str, typer.Argument(help="A revision, or `live`.")],
+    new: Annotated[str, typer.Argument(help="A revision, or `live`.")] = "live",
+    *,
+    as_json: AsJson = False,
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Tell what is other in one revision than in another, or in the database; exit status 1 where it is."""
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        files, ignored = Files(project), all_ignored(project, ignore)
+        other = differences(*(side_of(project, files, side, ignored) for side in (old, new)))
+    if as_json:
+        typer.echo(json.dumps([one.to_json() for one in other], indent=2))
+    else:
+        for one in other:
+            typer.echo(one.as_change())
+    if other:
+        raise typer.Exit(OTHER)
+
+
+def check(
+    *,
+    server: Server = None,
+    ignore: Ignored = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """For a pipeline: one head, snapshots as the revisions are, and up, down and up again end alike.
+
+    Runs in a database made for it, like `lockstep snapshot`. Exit status 1 where something is not so.
+    """
+    wrong: list[str] = []
+    with one_line_errors(UNKNOWN):
+        project = Project(config, name)
+        heads = project.script.get_heads()
+        if len(heads) > 1:
+            wrong.append(f"{len(heads)} heads ({', '.join(heads)}): `alembic merge heads`")
+        with Trial(project, server, all_ignored(project, ignore)) as trial:
+            stale = _written(trial, Files(project), only_check=True)
+            wrong += _there_and_back(trial)
+    for line in wrong:
+        typer.echo(line)
+    if wrong or stale:
+        raise typer.Exit(OTHER)
+    typer.echo("one head, its snapshots, and the way down and up again are in order")
+
+
+def _there_and_back(trial: Trial) -> list[str]:
+    """What is other after up, down and up again than it was."""
+    trial.upgrade("heads")
+    up = trial.read()
+    left: list[str] = []
+    try:
+        trial.downgrade("base")
+        left = [f"after the downgrade to base: {each}" for each in differences(trial.read(), trial.empty)]
+        trial.upgrade("heads")
+    except LockstepError as error:
+        return [*left, f"on the way down and up again: {error}"]
+    return [*left, *(f"after up, down and up again: {each}" for each in differences(trial.read(), up))]
