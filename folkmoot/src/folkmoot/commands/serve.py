@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import anyio
+import anyio.lowlevel
 import typer
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
@@ -139,15 +139,15 @@ def worker(hasher: PasswordHasher | None = None) -> FastAPI:
     @asynccontextmanager
     async def then_listen(app: FastAPI) -> AsyncIterator[Any]:
         async with lifespan(app) as state:
-            loop = asyncio.get_running_loop()
-            loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
-            loop.call_soon(_bound_unread_answers, loop)
-            await anyio.sleep(0)  # imports what it runs on, which the first export would do
+            await anyio.lowlevel.checkpoint()  # imports what it runs on, which the first export would do
             await app.state.pool.open_all(planned)
             # What the start made lives as long as the worker: the collector of garbage passes it by from now
             # on. Going through it holds everybody for a tenth of a second.
             gc.collect()
             gc.freeze()
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.1, signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPS)
+            loop.call_soon(_bound_unread_answers, loop)
             yield state
 
     app.router.lifespan_context = then_listen
