@@ -171,6 +171,13 @@ def test_the_export_has_all_of_a_persons_data_and_nobody_elses(api: Api) -> None
         ({"display_name": ""}, "#/display_name"),
         ({"display_name": "x" * 101}, "#/display_name"),
         ({"display_name": "a\x00b"}, "#/display_name"),
+        ({"display_name": " \u00a0\u3000"}, "#/display_name"),
+        ({"display_name": "\u200b\u200d\u2060\ufeff"}, "#/display_name"),
+        ({"display_name": "\u3164\u2800"}, "#/display_name"),
+        ({"display_name": "Ada\u202e nimda"}, "#/display_name"),
+        ({"display_name": "Ada\u2066"}, "#/display_name"),
+        ({"display_name": "Ada\u0085"}, "#/display_name"),
+        ({"display_name": "Ada\u2028Ben"}, "#/display_name"),
         ({"phone_number": "030 12345"}, "#/phone_number"),
         ({"phone_number": "+999123456789"}, "#/phone_number"),
         ({"phone_number": "+1"}, "#/phone_number"),
@@ -182,6 +189,37 @@ def test_what_is_wrong_with_a_registration_is_named(api: Api, fields: dict[str, 
     answer = api.post("/users", json=body)
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == [where]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Ada Lovelace",
+        "\u0645\u06cc\u200c\u062e",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+        "a\u0301\u200f",
+        "李",
+    ],
+)
+def test_a_name_is_written_in_any_script(api: Api, name: str) -> None:
+    assert api.register(display_name=name).json()["display_name"] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/posts?limit=1&limit=2", "limit"),
+        ("/posts?sort=new&limit=1&sort=new", "sort"),
+        ("/posts?q=a&%71=b", "q"),
+        ("/posts?owner=1&owner=", "owner"),
+        ("/users?limit=1&cursor=a&cursor=b", "cursor"),
+        ("/sessions?limit=1&limit=1", "limit"),
+    ],
+)
+def test_a_parameter_is_given_once(api: Api, path: str, name: str) -> None:
+    answer = api.get(path, headers=api.person().auth)
+    assert answer.status_code == 422
+    assert [(error["parameter"], error["in"]) for error in answer.json()["errors"]] == [(name, "query")]
 
 
 def test_a_password_of_any_characters_is_accepted(api: Api) -> None:

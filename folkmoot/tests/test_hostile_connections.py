@@ -212,6 +212,17 @@ def test_what_is_not_http_is_refused_and_nothing_after_it_is_read(server: Logged
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    "codings", ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked"]
+)
+def test_no_other_coding_than_chunked_is_taken_for_one(server: Logged, codings: str) -> None:
+    head = f"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM}\r\nTransfer-Encoding: {codings}"
+    with closing(server.open(f"{head}\r\n\r\n1\r\na\r\n0\r\n\r\n".encode())) as opened:
+        answer = opened.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Transfer-Encoding" in answer
+
+
 def test_a_length_and_chunks_at_once_end_the_connection(server: Logged) -> None:
     smuggled = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     head = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -82,7 +82,7 @@ def test_a_draft_is_not_there_for_anybody_but_its_owner(api: Api, method: str) -
     "fields",
     [
         {"title": ""}, {"title": " \n\t"}, {"title": "x" * 301}, {"title": 7}, {"title": None},
-        {"title": "a\x00b"},
+        {"title": "a\x00b"}, {"title": "\u200b\ufeff"}, {"title": "\u3164 \u2800"}, {"title": "\x85\u2028"},
         {"content": "x" * 40_001}, {"content": "\x00"}, {"content": None}, {"content": "\ud800"},
         {"published": "yes"}, {"published": 1}, {"id": 5}, {"owner_id": 1},
     ],

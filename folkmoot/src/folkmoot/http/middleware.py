@@ -155,6 +155,9 @@ def _refused(scope: Scope) -> Response | None:
         return respond(AddressTooLong())
     if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT:
         return respond(HeadersTooLarge())
+    codings = [value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        return respond(MalformedRequest("The only Transfer-Encoding that is read is chunked."))
     # Granian adds an empty one where there is none.
     hosts = [bool(value) for name, value in scope["headers"] if name == b"host"]
     if hosts != [True] and scope["http_version"] == "1.1":

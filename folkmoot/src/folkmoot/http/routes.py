@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive
 
+    _Handle: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
+
 #: The longest body in bytes, unless a route says another.
 BODY_LIMIT = 64 * 1024
 #: How long a client may take for its body, in seconds.
@@ -41,11 +44,14 @@ class Route(pool.Route):
     #: The longest body that is read, in bytes.
     body_limit: ClassVar[int] = BODY_LIMIT
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> _Handle:
         handle = super().get_route_handler()
-        if self.body_field is None and "requestBody" not in (self.openapi_extra or {}):
-            return handle
+        if self.body_field is not None or "requestBody" in (self.openapi_extra or {}):
+            handle = self._read_first(handle)
+        names = frozenset(field.alias for field in self.dependant.query_params)
+        return _each_once(handle, names) if names else handle
 
+    def _read_first(self, handle: _Handle) -> _Handle:
         async def handle_read(request: Request) -> Response:
             bounded = _Request(request.scope, _limited(request, self.body_limit))
             try:
@@ -58,6 +64,24 @@ class Route(pool.Route):
             return await handle(bounded)
 
         return handle_read
+
+
+def _each_once(handle: _Handle, names: frozenset[str]) -> _Handle:
+    """Refuse a parameter that is there more than once: who looks at one of them may act upon another."""
+
+    async def handle_single(request: Request) -> Response:
+        if b"&" in request.scope["query_string"]:
+            given = Counter(name for name, _ in request.query_params.multi_items() if name in names)
+            if repeated := [name for name, times in given.items() if times > 1]:
+                raise Invalid(
+                    errors=[
+                        {"parameter": name, "in": "query", "detail": "This parameter is there more than once"}
+                        for name in repeated
+                    ]
+                )
+        return await handle(request)
+
+    return handle_single
 
 
 class _Request(Request):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import Body, Id, Limit
+from folkmoot.http.parameters import INVISIBLE, Body, Id, Limit
 from folkmoot.http.problems import Conflict, NotFound, TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.people import events, limits
@@ -32,8 +32,17 @@ Password = Annotated[
     Field(min_length=8, max_length=1024, examples=["correct horse battery staple"]),
     AfterValidator(uncommon),
 ]
+# Controls, ends of lines, and what turns the direction of the text around a name: it stands beside others'.
+_NO_NAME = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
 DisplayName = Annotated[
-    str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["Ada Lovelace"])
+    str,
+    Field(
+        min_length=1,
+        max_length=100,
+        pattern=f"^[^{_NO_NAME}]*[^{INVISIBLE}][^{_NO_NAME}]*$",
+        description="One line, with something to be seen.",
+        examples=["Ada Lovelace"],
+    ),
 ]
 
 

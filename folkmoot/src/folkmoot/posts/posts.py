@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from folkmoot.http import etags
 from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import Body, Id
+from folkmoot.http.parameters import INVISIBLE, Body, Id
 from folkmoot.http.problems import Forbidden, NotFound
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader, session_ended
@@ -23,14 +23,14 @@ from folkmoot.postgres.statement import Statement
 #: null for somebody who is not logged in. Every query on posts has this condition.
 VISIBLE = "(p.published OR p.owner_id = CAST(:person AS bigint))"
 
-# Not only white space, and no NUL, which PostgreSQL's text cannot hold.
+# Something to be seen, and no NUL, which PostgreSQL's text cannot hold.
 Title = Annotated[
     str,
     Field(
         min_length=1,
         max_length=300,
-        pattern=r"^[^\x00]*[^\s\x00][^\x00]*$",
-        description="Not only white space.",
+        pattern=rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$",
+        description="With something to be seen, not only white space.",
         examples=["A bench by the river"],
     ),
 ]
