@@ -71,6 +71,15 @@ def test_a_file_is_read_back_as_it_was_written(connection: Connection) -> None:
     assert from_text(written.to_text("a"), "a.txt") == written
 
 
+def test_a_name_may_have_any_characters(connection: Connection) -> None:
+    for name in ("two  spaces", "a\nb", '"', "a, default b", "ends with ", "    column x  integer", "#", "ä"):
+        quoted = '"' + name.replace('"', '""') + '"'
+        connection.exec_driver_sql(f"CREATE TABLE {quoted} ({quoted} text NOT NULL DEFAULT $${name}$$)")
+        connection.exec_driver_sql(f"COMMENT ON TABLE {quoted} IS $${name}$$")
+    written = snapshot(connection)
+    assert from_text(written.to_text("a"), "a.txt") == written
+
+
 def test_it_leaves_the_search_path_of_a_transaction_as_it_was(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL search_path TO app, public")
     snapshot(connection)

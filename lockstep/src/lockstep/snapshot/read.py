@@ -34,17 +34,23 @@ def read(
         older = int(scalar(connection, "SELECT current_setting('server_version_num')")) < 160000
         for query in (*relations.QUERIES, *others.QUERIES):
             for row in rows(connection, query.replace("%(without)s", f"'{{{without}}}'")):
-                parts = objects.setdefault(row.object, {})
+                parts = objects.setdefault(_on_one_line(row.object), {})
                 if row.part:
-                    parts[row.part] = _trimmed(row.value)
+                    value = _trimmed(row.value)
                     if older and row.part == "definition" and row.object.startswith(_VIEWS):
-                        parts[row.part] = without_prefixes(parts[row.part])
+                        value = without_prefixes(value)
+                    parts[_on_one_line(row.part)] = value
     return Snapshot(objects).without(lambda name: matches(ignored, name))
 
 
 def matches(patterns: Sequence[str], name: str) -> bool:
     """Whether one of these patterns is of this name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _on_one_line(name: str) -> str:
+    """A name as a line of a file can have it."""
+    return name.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _trimmed(value: str) -> str:

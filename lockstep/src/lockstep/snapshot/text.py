@@ -6,6 +6,7 @@ lines of a value (a function's body) follow with a bar before them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _HEAD = "# The schema after revision "
 _FORMAT = "# Written by `lockstep snapshot`, format 1: not to be edited."
 _PART, _MORE = "    ", "        |"
+#: Two spaces end a part, unless they are within a quoted name.
+_PART_AND_VALUE = re.compile(r'((?:"(?:[^"]|"")*"|.)*?)(?:  (.*))?')
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def from_text(text: str, name: str) -> Snapshot:
         if parts is not None and part and line.startswith(_MORE):
             parts[part] += "\n" + line.removeprefix(_MORE)
         elif parts is not None and line.startswith(_PART):
-            part, _, value = line.removeprefix(_PART).partition("  ")
+            part, value = _PART_AND_VALUE.fullmatch(line, len(_PART)).groups("")  # type: ignore[union-attr]
             parts[part] = value
         elif line and not line.startswith(" "):
             parts, part = objects.setdefault(line, {}), ""
