@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,10 +60,9 @@ with engine.connect() as connection:
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, cluster18: Cluster, database: str) -> Iterator[Path]:
-    """Three revisions that have not run, in a project that has adopted Lockstep."""
-    folder = made(tmp_path, cluster18.url(database, "psycopg"))
+def three_revisions(folder: Path, url: str) -> Path:
+    """A project that has adopted Lockstep."""
+    made(folder, url)
     revision(
         folder, "a", "op.create_table('posts', sa.Column('id', sa.Integer(), primary_key=True))", None,
         "op.drop_table('posts')",
@@ -71,10 +71,31 @@ def project(tmp_path: Path, cluster18: Cluster, database: str) -> Iterator[Path]
              "op.drop_column('posts', 'title')")  # fmt: skip
     revision(folder, "c", "op.create_index('posts_title', 'posts', ['title'])", "b",
              "op.drop_index('posts_title', 'posts')")  # fmt: skip
-    yield folder
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path: Path, cluster18: Cluster, database: str) -> Iterator[Path]:
+    """Three revisions that have not run and have no snapshots."""
+    yield three_revisions(tmp_path, cluster18.url(database, "psycopg"))
     with cluster18.connect() as connection:
         left = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
         assert left.fetchall() == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, cluster18: Cluster) -> Path:
+    """The snapshots of these revisions."""
+    folder = three_revisions(tmp_path_factory.mktemp("project"), cluster18.url("postgres", "psycopg"))
+    assert lockstep(folder, "snapshot")[0] == 0
+    return folder / "migrations" / "snapshots"
+
+
+@pytest.fixture
+def project(bare: Path, files: Path) -> Path:
+    """Three revisions that have not run, with their snapshots."""
+    shutil.copytree(files, bare / "migrations" / "snapshots")
+    return bare
 
 
 def env(project: Path, text: str, cluster: Cluster, database: str, driver: str = "psycopg") -> None:
@@ -100,23 +121,22 @@ def snapshots(project: Path) -> list[str]:
 
 @pytest.mark.parametrize(("text", "driver"), [(None, ""), (PLAIN, "psycopg2"), (ASYNC, "asyncpg")])
 def test_each_revision_has_a_file_of_its_schema_and_the_database_is_left_alone(
-    text: str | None, driver: str, project: Path, cluster18: Cluster, database: str
+    text: str | None, driver: str, bare: Path, cluster18: Cluster, database: str
 ) -> None:
     if text:
-        env(project, text, cluster18, database, driver)
-    assert lockstep(project, "snapshot")[:2] == (
+        env(bare, text, cluster18, database, driver)
+    assert lockstep(bare, "snapshot")[:2] == (
         0, [f"wrote migrations/snapshots/{name}.txt" for name in ("a", "b", "c")]
     )  # fmt: skip
-    assert "    column title  text" in (project / "migrations/snapshots/b.txt").read_text().splitlines()
-    assert "column title" not in (project / "migrations/snapshots/a.txt").read_text()
-    assert lockstep(project, "snapshot")[:2] == (0, ["3 snapshots are as the revisions are"])
+    assert "    column title  text" in (bare / "migrations/snapshots/b.txt").read_text().splitlines()
+    assert "column title" not in (bare / "migrations/snapshots/a.txt").read_text()
+    assert lockstep(bare, "snapshot")[:2] == (0, ["3 snapshots are as the revisions are"])
     with cluster18.connect(database) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert tables == []
 
 
 def test_a_file_that_is_missing_stale_or_of_no_revision_is_told_and_mended(project: Path) -> None:
-    lockstep(project, "snapshot")
     folder = project / "migrations" / "snapshots"
     (folder / "a.txt").rename(folder / "x.txt")
     revision(project, "c", "op.create_index('other', 'posts', ['title'])", "b", "op.drop_index('other')")
@@ -145,7 +165,6 @@ def test_the_file_of_a_branch_holds_that_branch_alone(project: Path) -> None:
 
 
 def test_a_database_that_is_as_its_revision_says_verifies(project: Path) -> None:
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "b")
     assert lockstep(project, "verify")[:2] == (0, ["the database is what revision b says"])
 
@@ -153,7 +172,6 @@ def test_a_database_that_is_as_its_revision_says_verifies(project: Path) -> None
 def test_what_was_changed_by_hand_is_a_line_with_the_statement_that_undoes_it(
     project: Path, cluster18: Cluster, database: str
 ) -> None:
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "head")
     with cluster18.connect(database) as connection:
         connection.execute("DROP INDEX posts_title")
@@ -181,7 +199,6 @@ def test_what_the_models_have_otherwise_is_told(project: Path, cluster18: Cluste
         "sa.Column('title', sa.Text(), nullable=False), sa.Column('more', sa.Text()))\n"
     )
     env(project, models + PLAIN.replace("None", "metadata"), cluster18, database)
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "head")
     status, lines, _ = lockstep(project, "verify")
     assert status == 1
@@ -192,10 +209,20 @@ def test_what_the_models_have_otherwise_is_told(project: Path, cluster18: Cluste
     assert lockstep(project, "verify", "--no-models")[0] == 0
 
 
+def test_a_revision_that_is_half_done_is_told(project: Path) -> None:
+    revision(
+        project, "d", "op.create_table('more', sa.Column('id', sa.Integer()))\n"
+        "    op.get_bind().commit()\n    op.execute('SELECT 1 / 0')", "c", "op.drop_table('more')",
+    )  # fmt: skip
+    alembic(project, "upgrade", "c")
+    assert typed(project, "alembic", "upgrade", "d")[0] != 0
+    status, lines, _ = lockstep(project, "verify", "--ignore", "*")
+    assert (status, lines) == (1, ["the upgrade of revision d is half done: see `lockstep status`"])
+
+
 def test_a_schema_without_a_version_is_found_and_stamped(
     project: Path, cluster18: Cluster, database: str
 ) -> None:
-    lockstep(project, "snapshot")
     with cluster18.connect(database) as connection:
         connection.execute("CREATE TABLE posts (id serial PRIMARY KEY, title text)")
     assert lockstep(project, "adopt", "--yes")[:2] == (0, ["the database is revision b"])
@@ -206,7 +233,6 @@ def test_a_schema_without_a_version_is_found_and_stamped(
 def test_a_schema_that_is_no_revisions_is_told_apart_from_the_nearest(
     project: Path, cluster18: Cluster, database: str
 ) -> None:
-    lockstep(project, "snapshot")
     with cluster18.connect(database) as connection:
         connection.execute("CREATE TABLE posts (id serial PRIMARY KEY, title text, more text)")
     status, lines, _ = lockstep(project, "adopt", "--yes")
@@ -220,7 +246,6 @@ def test_a_schema_that_is_no_revisions_is_told_apart_from_the_nearest(
 
 
 def test_a_table_is_shown_as_it_is_and_as_it_was(project: Path) -> None:
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "head")
     now = lockstep(project, "show", "posts")
     assert now[0] == 0
@@ -236,7 +261,6 @@ def test_a_table_is_shown_as_it_is_and_as_it_was(project: Path) -> None:
 
 
 def test_two_revisions_or_one_and_the_database_are_told_apart(project: Path) -> None:
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "a")
     assert lockstep(project, "diff", "a", "b")[:2] == (1, ["+ table public.posts: column title  text"])
     assert lockstep(project, "diff", "b")[:2] == (1, ["- table public.posts: column title  text"])
@@ -247,7 +271,6 @@ def test_two_revisions_or_one_and_the_database_are_told_apart(project: Path) -> 
 
 
 def test_a_project_in_order_passes_the_check(project: Path) -> None:
-    lockstep(project, "snapshot")
     assert lockstep(project, "check")[:2] == (
         0, ["3 snapshots are as the revisions are",
             "one head, its snapshots, and the way down and up again are in order"],
@@ -255,7 +278,6 @@ def test_a_project_in_order_passes_the_check(project: Path) -> None:
 
 
 def test_the_check_names_what_is_not_in_order(project: Path) -> None:
-    lockstep(project, "snapshot")
     (project / "migrations/snapshots/b.txt").unlink()
     revision(project, "d", "op.create_table('tags', sa.Column('id', sa.Integer()))", "a")
     status, lines, _ = lockstep(project, "check")
@@ -284,7 +306,6 @@ def test_a_role_that_may_only_read_verifies_shows_and_compares(
 ) -> None:
     if text:
         env(project, text, cluster18, database)
-    lockstep(project, "snapshot")
     alembic(project, "upgrade", "head")
     role = request.getfixturevalue("read_only")
     file = project / "migrations" / "env.py"
@@ -329,14 +350,14 @@ def _that_migrates_nothing(file: Path) -> None:
         (_without_server, "cannot connect to"),
     ],
 )
-def test_what_stands_in_the_way_is_one_line(spoil: Callable[[Path], None], said: str, project: Path) -> None:
-    spoil(project / "migrations" / "env.py")
-    status, lines, errors = lockstep(project, "snapshot")
+def test_what_stands_in_the_way_is_one_line(spoil: Callable[[Path], None], said: str, bare: Path) -> None:
+    spoil(bare / "migrations" / "env.py")
+    status, lines, errors = lockstep(bare, "snapshot")
     assert (status, lines) == (2, [])
     assert said in errors
     assert "secret" not in errors
     assert len(errors.splitlines()) == 1
-    assert snapshots(project) == []
+    assert snapshots(bare) == []
 
 
 def test_a_revision_that_fails_is_named_and_leaves_no_database_behind(project: Path) -> None:

@@ -11,7 +11,9 @@ from alembic.util import CommandError
 
 from lockstep.commands.model_differences import told
 from lockstep.commands.project import in_silence
+from lockstep.commands.status import UNDERWAY_QUERY
 from lockstep.errors import LockstepError
+from lockstep.postgres.catalog import rows, scalar
 from lockstep.snapshot.read import matches, read
 from lockstep.snapshot.text import from_text
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.engine import Connection
 
     from lockstep.commands.project import Project
     from lockstep.snapshot.text import Snapshot
@@ -64,6 +67,8 @@ class Live:
     catalog: Snapshot
     models: list[str] | None
     """What is other in the models, a line each; None where env.py gives no target_metadata."""
+    half_done: list[str]
+    """The revisions of which Lockstep has done a part, a line each; none where the role may not see it."""
 
 
 def live(project: Project, ignored: Sequence[str], *, models: bool = False) -> Live:
@@ -77,7 +82,7 @@ def live(project: Project, ignored: Sequence[str], *, models: bool = False) -> L
         catalog = read(connection, context.version_table, context.version_table_schema, ignored)
         metadata = context.opts.get("target_metadata")
         lines = told(produce_migrations(context, metadata)) if models and metadata is not None else None
-        found.append(Live(tuple(heads), catalog, lines))
+        found.append(Live(tuple(heads), catalog, lines, _half_done(connection)))
         return []
 
     with in_silence():
@@ -88,6 +93,16 @@ def live(project: Project, ignored: Sequence[str], *, models: bool = False) -> L
             "migrate one of them where `-x` says so, or without `-x`"
         )
     return found[0]
+
+
+def _half_done(connection: Connection) -> list[str]:
+    may = "has_table_privilege(to_regclass('lockstep.revision'), 'SELECT')"
+    if not scalar(connection, f"SELECT has_schema_privilege(to_regnamespace('lockstep'), 'USAGE') AND {may}"):
+        return []
+    return [
+        f"the {row.direction} of revision {row.revision} is half done: see `lockstep status`"
+        for row in rows(connection, UNDERWAY_QUERY)
+    ]
 
 
 def head_of(found: Live) -> str:

@@ -131,10 +131,13 @@ def verify(
             "revision": revision,
             "differences": [one.to_json() for one in other],
             "models": found.models,
+            "half_done": found.half_done,
         }
         typer.echo(json.dumps(shown, indent=2))
     else:
         _print(other)
+        for line in found.half_done:
+            typer.echo(line)
         for line in found.models or []:
             typer.echo(f"models: {line}")
         if other:
@@ -144,9 +147,9 @@ def verify(
             )
         if found.models:
             typer.echo("The models differ: `alembic revision --autogenerate` writes a revision for it.")
-        if not other and not found.models:
+        if not other and not found.models and not found.half_done:
             typer.echo(f"the database is what revision {revision} says")
-    if other or found.models:
+    if other or found.models or found.half_done:
         raise typer.Exit(OTHER)
 
 
