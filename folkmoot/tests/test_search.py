@@ -100,6 +100,24 @@ def test_pages_of_a_common_word_may_be_short_and_still_join(
     assert walk(api, f"q=-zzzz&sort={sort}&limit=30") == everything
 
 
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("bound", [(2000, 0), (2000, 2000)])
+def test_a_search_reads_so_much_of_long_posts_and_goes_on_from_there(
+    api: Api, bounds: Callable[..., None], monkeypatch: pytest.MonkeyPatch, bound: tuple[int, int], sort: str
+) -> None:
+    ada = fill(api, 8)
+    long = "long " + " ".join(f"w{number}" for number in range(1000))
+    for number in range(6):
+        write(api, ada, title=f"{number}", content=long)
+    monkeypatch.setattr(list_queries, "LONG", 15_000)  # of which each has 9,000 bytes of words
+    bounds(*bound)
+    for path in ("q=long", f"q=long&owner={ada.id}", "q=long -zzzz", 'q="w1 w2"'):
+        first = api.get(f"/posts?{path}&sort={sort}&limit=10").json()
+        assert (len(first["items"]), first["next_cursor"] is not None) == (1, True), path
+        assert len(walk(api, f"{path}&sort={sort}&limit=10")) == 6, path
+    assert api.get("/posts?q=-long&sort=new").json()["type"] == "/errors/search-too-broad"
+
+
 HOSTILE = [
     "-zzzz", "-" * 200, "- " * 100, '"' * 200, '-"' * 100, "a " * 100, "or " * 66, "-a " * 66, "the -the",
     "the", "", " ", "|&!()<->:*'\\", "<->" * 60, "'<2>' bench", '"a <-> b"', "\N{COMBINING ACUTE ACCENT}" * 9,

@@ -108,9 +108,13 @@ _QUERY = "websearch_to_tsquery(post_search_language(), CAST(:words AS text))"
 _MATCHES = f"c.document @@ (SELECT {_QUERY})"
 #: How many posts of a list a search looks at, one after another. The newest lie side by side; those with the
 #: most votes lie anywhere, and each of them takes as long as four of the newest; the hottest are new, too.
-WALKED = {Sort.new: 1200, Sort.top: 300, Sort.hot: 400}
+WALKED = {Sort.new: 850, Sort.top: 300, Sort.hot: 400}
 #: How many posts a search takes from the index on words; each has to be looked up again to be ranked.
 INDEXED = {Sort.new: 750, Sort.top: 250, Sort.hot: 250}
+#: How many bytes of long posts' words a search reads, in each of these ways. A match is found by reading a
+#: post's words whole: ORDINARY bytes lie in the row and cost as much as the row, what is more lies elsewhere.
+LONG, ORDINARY = 1_000_000, 2000
+_READ = f"sum(greatest(pg_column_size({{}}.document) - {ORDINARY}, 0))"
 # A page is cut with two limits. Behind a limit that is a parameter the planner expects a tenth of the rows,
 # and joins whole tables; so a constant tells it that there are few, and the parameter stops earlier.
 _MOST = 101
@@ -138,7 +142,8 @@ def indexable() -> Statement:
 @cache
 def walked(sort: Sort, *, known: bool, owner: bool, some: bool) -> Statement:
     """The `ids` of the first `:count` matches among the next WALKED posts of a list, each looked at; among a
-    quarter of them where it is `some`, because the index was asked already.
+    quarter of them where it is `some`, because the index was asked already. The last of the `ids` is null
+    where long posts ended the walk.
 
     `ended` says whether the list has no more posts than these, where there are fewer matches.
     """
@@ -156,18 +161,30 @@ def walked(sort: Sort, *, known: bool, owner: bool, some: bool) -> Statement:
                     THEN NOT EXISTS (SELECT FROM ({listed(walked + 1)}) AS l OFFSET {walked}) END AS ended
           FROM ({SESSION if known else NOBODY}) AS s
          CROSS JOIN (SELECT coalesce(array_agg(f.id), '{{}}') AS ids FROM (
-               SELECT l.id FROM ({listed(walked)}) AS l
-                CROSS JOIN LATERAL (SELECT p.document FROM posts AS p WHERE p.id = l.id OFFSET 0) AS c
-                WHERE {_MATCHES} ORDER BY {order.by("l.")} LIMIT :count
+               SELECT CASE WHEN c.read <= {LONG} THEN c.id END AS id FROM (
+                      SELECT l.*, d.document, {_READ.format("d")} OVER
+                             (ORDER BY {order.by("l.")} ROWS UNBOUNDED PRECEDING) AS read
+                        FROM ({listed(walked)}) AS l
+                       CROSS JOIN LATERAL (SELECT p.document FROM posts AS p WHERE p.id = l.id OFFSET 0) AS d
+                      ) AS c
+                WHERE (c.read <= {LONG} AND {_MATCHES})
+                   OR (c.read > {LONG} AND c.read - pg_column_size(c.document) + {ORDINARY} <= {LONG})
+                ORDER BY {order.by("c.")} LIMIT :count
                ) AS f) AS w
     """)
 
 
 @cache
 def indexed(sort: Sort, *, known: bool, owner: bool) -> Statement:
-    """The `ids` of all matches, found by the index on words; null where it has more than INDEXED to offer."""
+    """The `ids` of all matches, found by the index on words; null where it has more than INDEXED to offer, or
+    where those are too long.
+    """
     most = INDEXED[sort]
-    conditions = [_MATCHES, f"(c.published OR c.owner_id = {_PERSON})" if known else "c.published"]
+    conditions = [
+        f"c.read <= {LONG}",
+        _MATCHES,
+        f"(c.published OR c.owner_id = {_PERSON})" if known else "c.published",
+    ]
     if owner:
         conditions.append(f"c.owner_id = {_OWNER}")
     # Apart, so that the planner sees no limit, for which it would read the table; it still ends there.
@@ -176,10 +193,11 @@ def indexed(sort: Sort, *, known: bool, owner: bool) -> Statement:
                SELECT p.id, p.document, p.published, p.owner_id FROM posts AS p
                 WHERE p.document @@ CAST(CAST(:tree AS text) AS tsquery))
         SELECT s.noted, w.ids FROM ({SESSION if known else NOBODY}) AS s CROSS JOIN (
-               SELECT CASE WHEN count(*) <= {most}
+               SELECT CASE WHEN count(*) <= {most} AND coalesce(max(c.read), 0) <= {LONG}
                            THEN coalesce(array_agg(c.id) FILTER (WHERE {" AND ".join(conditions)}), '{{}}')
                       END AS ids
-                 FROM (SELECT * FROM offered LIMIT {most + 1}) AS c
+                 FROM (SELECT *, {_READ.format("o")} OVER (ROWS UNBOUNDED PRECEDING) AS read
+                         FROM (SELECT * FROM offered LIMIT {most + 1}) AS o) AS c
                ) AS w
     """)
 

@@ -74,7 +74,9 @@ class Search:
             [walk] = await reader.ask(statement, **after, **filters, count=count) or [
                 {"ids": [], "ended": True}
             ]
-            ids, more = walk["ids"], len(walk["ids"]) < count and not walk["ended"]
+            ids = [each for each in walk["ids"] if each is not None]
+            cut = len(ids) < len(walk["ids"])
+            more = len(ids) < count and (cut or not walk["ended"])
             if more and not ids:
                 raise SearchTooBroad
         if not ids and not reader.known:
