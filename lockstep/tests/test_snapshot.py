@@ -51,7 +51,7 @@ def on_15(cluster15: Cluster) -> Iterator[Connection]:
     yield from connected(cluster15)
 
 
-@pytest.fixture(params=["on_15", "on_18"])
+@pytest.fixture(params=[pytest.param("on_15", marks=pytest.mark.prove), "on_18"])
 def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
     found: Connection = request.getfixturevalue(request.param)
     yield found
