@@ -57,9 +57,9 @@ def hostile(run: Run, part: Part) -> None:
         f"Beside hostile clients, {seconds} s", "who", "quiet p50, ms", "hostile p50, ms", "ratio",
         "quiet p99, ms", "hostile p99, ms", "ratio", "at most",
     )  # fmt: skip
-    onset = seconds // 6  # they all connect at once, and the pools of the workers grow
+    onset = seconds // 6  # they all connect at once, and ask for their exports
     for who, name, since, until, bound in (
-        ("reader", f"a reader, {READS}/s, the first {onset} s", 0, onset * READS, ""),
+        ("reader", f"a reader, {READS}/s, the first {onset} s", 0, onset * READS, "10"),
         ("reader", "the reader after that", onset * READS, None, "10"),
         ("logins", f"logins, {LOGINS}/s", 0, None, ""),
     ):
