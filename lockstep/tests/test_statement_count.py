@@ -45,5 +45,5 @@ def test_a_revision_takes_a_bounded_number_of_statements_more_than_plain_alembic
         statements(cluster18, project, to, plain=False) - statements(cluster18, project, to, plain=True)
         for to in ("r10", "r20")
     ]
-    assert more[1] - more[0] <= 30, "in ten revisions"
-    assert more[0] <= 95, "with what a command begins with"
+    assert more[1] - more[0] <= 18, "in ten revisions"
+    assert more[0] <= 75, "with what a command begins with"

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lockstep.archive.registry import SETTINGS, Place, new_place, row_key, tied, tried
+from lockstep.archive.registry import KEYS, OWN_TYPE, SETTINGS, Place, new_place, row_key, tied, tried
 from lockstep.archive.registry import block as do_block
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
@@ -140,7 +140,7 @@ class _Column:
             *(f"DROP TRIGGER IF EXISTS {trigger} ON {table}" for trigger in self.triggers),
             f"DROP FUNCTION IF EXISTS {self.function}()",
             *drop,
-            self._settle(),
+            self.settle(),
         ]
 
     def under_a_lock(self, drop: list[str]) -> list[str]:
@@ -154,10 +154,10 @@ class _Column:
             self.register(),
             f"CREATE TABLE {self.place.sql} AS SELECT {selected} FROM {self.table.sql} AS source{where}",
             *drop,
-            self._settle(),
+            self.settle(),
         ]
 
-    def _settle(self) -> str:
+    def settle(self) -> str:
         """Kept, or forgotten where there is nothing to keep."""
         return do_block(
             f"BEGIN IF EXISTS (SELECT FROM {self.place.sql}) THEN {self.place.kept()}; ELSE "
@@ -259,21 +259,64 @@ def undo_add_column(
     return (begin, *kept.copies(planning.connection, said)), tuple(kept.end(drop))
 
 
+#: As ``_Column.under_a_lock``, with the key that the table has by then: most revisions are never taken back,
+#: and need not ask for it.
+_AT_ONCE = """
+DECLARE
+    lockstep_key text[];
+    lockstep_selected text;
+BEGIN
+    SELECT columns INTO lockstep_key FROM ({keys}) found WHERE NOT {name} = ANY (columns) LIMIT 1;
+    SELECT string_agg(
+        format('source.%I%s AS %I', a.attname,
+               CASE WHEN {own} AND a.attname <> {name} THEN '' ELSE '::text' END,
+               CASE WHEN lockstep_key IS NULL THEN a.attname WHEN a.attname = {name} THEN 'value'
+                    ELSE 'k' || array_position(lockstep_key, a.attname::text) - 1 END),
+        ', ' ORDER BY array_position(lockstep_key, a.attname::text), a.attnum)
+    INTO lockstep_selected FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = {table}::regclass AND a.attnum > 0 AND NOT a.attisdropped
+      AND (lockstep_key IS NULL OR a.attname = ANY (lockstep_key || {name}));
+    {register};
+    EXECUTE 'CREATE TABLE ' || {kept} || ' AS SELECT ' || lockstep_selected || {rows};
+END
+"""
+
+
 def undo_add_column_at_once(planning: Planning, table: Table, name: str) -> tuple[str, ...]:
     """As ``undo_add_column``, in one transaction: for a table that had no rows when the column was added."""
-    drop = [f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(name)}"]
-    return tuple(_undone(planning, table, name, []).under_a_lock(drop))
+    details = (
+        f"jsonb_build_object('key', coalesce(to_jsonb(lockstep_key), '[]'), 'type', {_type(table, name)})"
+    )
+    place = new_place(planning, table.name, name)
+    undone = _Column(table, name, place, (), {}, details)
+    body = _AT_ONCE.format(
+        keys=KEYS % {"oid": f"{literal(table.sql)}::regclass"}, own=OWN_TYPE,
+        name=f"{literal(name)}::text", table=literal(table.sql), kept=literal(place.sql),
+        register=undone.register(),
+        rows=literal(f" FROM {table.sql} AS source WHERE source.{quote(name)}::text IS NOT NULL"),
+    )  # fmt: skip
+    return (
+        SETTINGS,
+        f"LOCK TABLE {table.sql} IN ACCESS EXCLUSIVE MODE",
+        do_block(body),
+        f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(name)}",
+        undone.settle(),
+    )
+
+
+def _type(table: Table, name: str) -> str:
+    """The column is not there yet; what type it has by then, the catalog says."""
+    return (
+        "(SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        f"WHERE attrelid = {literal(table.sql)}::regclass AND attname = {literal(name)})"
+    )
 
 
 def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -> _Column:
     key, own = row_key(planning.connection, table.oid, name)
     value = f"source.{quote(name)}::text"
     only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in ["NULL", *unchanged])
-    # The column is not there yet; what type it has by then, the catalog says.
-    of_type = (
-        "(SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        f"WHERE attrelid = {literal(table.sql)}::regclass AND attname = {literal(name)})"
-    )
+    of_type = _type(table, name)
     details = f"jsonb_build_object('key', {literal(json.dumps(key))}::jsonb, 'type', {of_type})"
     place = new_place(planning, table.name, name)
     return _Column(table, name, place, key, own | {name: False}, details, only)

@@ -165,7 +165,7 @@ def new_place(planning: Planning, *names: str) -> Place:
 
 
 #: The keys that rows are found by again: the primary key, or a unique index over columns that are NOT NULL.
-_KEYS = """
+KEYS = """
 SELECT ARRAY(
     SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY k(attnum, position)
     JOIN pg_attribute a ON a.attnum = k.attnum AND a.attrelid = i.indrelid
@@ -188,7 +188,7 @@ def row_key(connection: Connection, oid: int, without: str) -> tuple[tuple[str, 
     keys, own = catalog.rows(
         connection,
         f"""
-        SELECT (SELECT json_agg(columns) FROM ({_KEYS}) found)::text,
+        SELECT (SELECT json_agg(columns) FROM ({KEYS}) found)::text,
                (SELECT json_object_agg(a.attname, {OWN_TYPE} ORDER BY a.attnum)
                 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped)::text

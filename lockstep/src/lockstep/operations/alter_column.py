@@ -154,14 +154,21 @@ def _is_a_moment(call: Call[ops.AlterColumnOp]) -> bool:
 
 def _undo(connection: Connection, table: Table, operation: ops.AlterColumnOp) -> tuple[str, ...] | None:
     """What takes back the brief changes of a column: its name, default, comment and DROP NOT NULL."""
-    column = catalog.columns(connection, table.oid).get(operation.column_name)
-    if column is None:
-        return None
-    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {quote(column.name)}"
+    name = quote(operation.column_name)
     statements: list[str] = []
     if operation.modify_name is not None:
         new = quote(str(operation.modify_name))
-        statements.append(f"ALTER TABLE {table.sql} RENAME COLUMN {new} TO {quote(column.name)}")
+        statements.append(f"ALTER TABLE {table.sql} RENAME COLUMN {new} TO {name}")
+    if (
+        operation.modify_server_default is False
+        and operation.modify_comment is False
+        and operation.modify_nullable is None
+    ):
+        return tuple(statements)  # nothing else is to be asked
+    column = catalog.columns(connection, table.oid).get(operation.column_name)
+    if column is None:
+        return None
+    alter = f"ALTER TABLE {table.sql} ALTER COLUMN {name}"
     if operation.modify_server_default is not False:
         if column.identity or column.generated:
             return None
@@ -173,7 +180,7 @@ def _undo(connection: Connection, table: Table, operation: ops.AlterColumnOp) ->
             connection, "SELECT col_description(%(oid)s, %(number)s)", oid=table.oid, number=column.number
         )
         comment = "NULL" if text is None else literal(text)
-        statements.append(f"COMMENT ON COLUMN {table.sql}.{quote(column.name)} IS {comment}")
+        statements.append(f"COMMENT ON COLUMN {table.sql}.{name} IS {comment}")
     if operation.modify_nullable is True and column.not_null:
         return None  # rows without a value may have come since
     if operation.modify_nullable is False and not column.not_null:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockstep.operations.drop_index import drop_concurrently
+from lockstep.operations.drop_index import Index, drop_concurrently
 from lockstep.operations.validation import drop_constraint_sql
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
@@ -74,7 +74,7 @@ def before_drop(connection: Connection, table: Table, column: str | None = None)
         steps += _without_foreign_key(table, key.name, key.definition, key.referred, is_valid=key.is_valid)
     if column is not None:
         steps += [
-            drop_concurrently(table, index.schema, index.name, index.definition, index.comment)
+            drop_concurrently(Index(table, index.name, index.definition, index.comment))
             for index in catalog.rows(connection, _INDEXES_OF_COLUMN, oid=table.oid, number=number)
         ]
     return steps

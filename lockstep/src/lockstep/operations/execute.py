@@ -140,7 +140,7 @@ def _writes_new_tables(call: Call[ops.ExecuteSQLOp], classified: Classified, tem
     return bool(written) and all(
         call.planning.is_created(table["relname"], table.get("schemaname"))
         or table["relname"] in temporary
-        or is_temporary(call.planning.connection, table)
+        or is_temporary(call.planning.connection, table, call.migrator.transaction.state.temporary)
         for table in written
     )
 

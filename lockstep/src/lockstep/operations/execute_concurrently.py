@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockstep.operations.drop_index import PLAIN_INDEX, drop_concurrently
+from lockstep.operations.drop_index import drop_concurrently, plain_index
 from lockstep.operations.index_build import build, index_is_valid, refuse_namesake
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import qualified
@@ -54,9 +54,5 @@ def _create(connection: Connection, fields: Node, text: str) -> list[Step] | Non
 
 def _drop(connection: Connection, parts: tuple[str, ...]) -> list[Step] | None:
     name = qualified(parts[-1], parts[-2] if len(parts) > 1 else None)
-    found = catalog.rows(connection, PLAIN_INDEX, name=name)
-    table = catalog.find_table(connection, found[0].table_name, found[0].table_schema) if found else None
-    if table is None:
-        return None
-    index = found[0]
-    return [drop_concurrently(table, index.schema, index.name, index.definition, index.comment)]
+    index = plain_index(connection, name)
+    return [drop_concurrently(index)] if index else None

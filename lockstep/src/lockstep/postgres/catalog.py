@@ -67,24 +67,30 @@ class Table:
         return self.name if self.schema == "public" else f"{self.schema}.{self.name}"
 
 
+#: What ``table_of`` reads of ``pg_class c``. Without a join: it is asked before most operations, and planned
+#: anew each time.
+TABLE = """
+c.oid, c.relnamespace::regnamespace::text AS schema, c.relname, c.relkind, c.relispartition,
+CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid)
+     + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) END AS size
+"""
+
+
+def table_of(row: Any) -> Table:
+    """The table that a row with ``TABLE`` is about."""
+    return Table(
+        row.oid, _unquoted(row.schema), row.relname, _text(row.relkind), row.relispartition, row.size
+    )
+
+
 def find_table(connection: Connection, name: str, schema: str | None) -> Table | None:
     """The table of that name, looked up as PostgreSQL would; None where there is none."""
     found = rows(
         connection,
-        """
-        SELECT c.oid, c.relnamespace::regnamespace::text AS schema, c.relname, c.relkind, c.relispartition,
-               CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid)
-                    + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) END AS size
-        FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
-        """,  # without a join: it is asked before most operations, and planned anew each time
+        f"SELECT {TABLE} FROM pg_class c WHERE c.oid = to_regclass(%(name)s)",
         name=qualified(name, schema),
     )
-    if not found:
-        return None
-    row = found[0]
-    return Table(
-        row.oid, _unquoted(row.schema), row.relname, _text(row.relkind), row.relispartition, row.size
-    )
+    return table_of(found[0]) if found else None
 
 
 def _unquoted(name: str) -> str:

@@ -1,12 +1,15 @@
 """PostgreSQL's own parser: libpg_query, which comes with postgast. Trees are libpg_query's JSON, with the
 names of ``parsenodes.h``.
 
-postgast is imported where it is needed: it takes a tenth of a second, and most commands parse nothing.
+postgast is imported where it is needed; what most commands need of it is its C library alone.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,14 +20,26 @@ class ParseError(Exception):
     """A text that PostgreSQL could not parse either."""
 
 
+@cache
+def _library() -> Any:
+    """libpg_query, as postgast finds it, without the rest of postgast, which takes long to import."""
+    package = importlib.util.find_spec("postgast")
+    folder = package.submodule_search_locations[0] if package and package.submodule_search_locations else ""
+    spec = importlib.util.spec_from_file_location("lockstep_libpg_query", Path(folder) / "native.py")
+    if spec is None or spec.loader is None:  # pragma: no cover - a Python file always has a loader
+        raise ImportError(folder)
+    native = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(native)
+    return native.lib
+
+
 def parse(sql: str) -> list[Node]:
     """The statements of a text, each with its tree (``stmt``) and place (``stmt_location``, ``stmt_len``).
 
     Read as JSON, by what postgast calls private: its public function reads protobuf, which ends at a hundred
     levels, as many as fifty UNION ALL have.
     """
-    from postgast.native import lib  # noqa: PLC0415  # see above
-
+    lib = _library()
     found = lib.pg_query_parse(sql.encode())
     try:
         if found.error:

@@ -84,20 +84,24 @@ _RELATION = """
 
 def create(connection: Connection, version_table: str) -> None:
     """Create the schemas and tables, or bring those of an older Lockstep up to date."""
-    for schema, comment in SCHEMAS.items():
-        if not catalog.scalar(connection, "SELECT to_regnamespace(%(name)s)", name=schema):
-            execute(connection, f"CREATE SCHEMA {schema}")
-            execute(connection, f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}")
+    schemas = [
+        f"IF to_regnamespace('{schema}') IS NULL THEN CREATE SCHEMA {schema}; "
+        f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}; END IF;"
+        for schema, comment in SCHEMAS.items()
+    ]
+    _at_once(connection, " ".join(schemas))
     older = _is_older(connection)
     if older:
         execute(connection, _FROM_ONE_ENTRY)
         log.info("the ledger of an older Lockstep was brought up to date")
-    # One by one: psycopg may have been told to prepare every statement.
-    for statement in (_CREATE + control.CREATE).split(";\n"):
-        if statement.strip():
-            execute(connection, statement)
+    _at_once(connection, _CREATE + control.CREATE)
     if older:
         _rename(connection, _older_name(version_table), version_table)
+
+
+def _at_once(connection: Connection, statements: str) -> None:
+    """Run them as one: psycopg may have been told to prepare what it sends."""
+    execute(connection, f"DO {catalog.literal(f'BEGIN {statements} END')}")
 
 
 def _is_older(connection: Connection) -> bool:

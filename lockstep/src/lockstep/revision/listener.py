@@ -137,6 +137,8 @@ class Listener:
                 self._answered = answer is not None
                 if answer is not None:
                     self.refuse_lost(classified)
+                    if self._state is not None:
+                        self._state.note_temporary(classified)
                     return answer, [()] if many else ()
             self._prepare(connection, classified)
         if self.asyncpg and not parameters and context is not None and context.compiled is None:
@@ -187,7 +189,8 @@ class Listener:
                 self._state.note(classified)
             if _is_setting(classified):
                 return
-            undo_all = made.undo_of(connection, classified)
+            temporary = self._state.temporary if self._state is not None else set()
+            undo_all = made.undo_of(connection, classified, temporary)
         self._journal.pending.append(Sent(statement, cursor, reads=_reads(classified), undo=undo_all))
         if in_autocommit(connection):
             self.write(connection)

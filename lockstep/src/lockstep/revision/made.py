@@ -21,10 +21,10 @@ _TYPES = {"type": "TYPE", "domain": "DOMAIN"}
 _CHANGING = ["nextval", "setval", "lo_create", "lo_unlink", "lo_import", "lo_from_bytea", "lo_put"]
 
 
-def undo_of(connection: Connection, classified: Classified) -> tuple[str, ...] | None:
+def undo_of(connection: Connection, classified: Classified, temporary: set[str]) -> tuple[str, ...] | None:
     """What takes back a text of SQL that was run: empty where it left nothing, None where it cannot be.
 
-    Called right after it, in its transaction.
+    Called right after it, in its transaction. ``temporary``: see ``is_temporary``.
     """
     undo: list[str] = []
     for statement in classified.statements:
@@ -36,7 +36,9 @@ def undo_of(connection: Connection, classified: Classified) -> tuple[str, ...] |
                 if drop is None:
                     return None
                 undo.insert(0, drop)
-        elif statement.kind is StatementKind.WRITES_ROWS and _writes_temporary_tables(connection, statement):
+        elif statement.kind is StatementKind.WRITES_ROWS and _writes_temporary_tables(
+            connection, statement, temporary
+        ):
             continue
         elif statement.kind not in {
             StatementKind.READS, StatementKind.SESSION, StatementKind.UPKEEP, StatementKind.LOCK,
@@ -45,19 +47,23 @@ def undo_of(connection: Connection, classified: Classified) -> tuple[str, ...] |
     return tuple(undo)
 
 
-def is_temporary(connection: Connection, relation: Node) -> bool:
-    """Whether a table (its RangeVar) is one of this session's temporary ones."""
-    if relation.get("schemaname", "pg_temp") != "pg_temp":
+def is_temporary(connection: Connection, relation: Node, temporary: set[str]) -> bool:
+    """Whether a table (its RangeVar) is one of this session's temporary ones.
+
+    ``temporary`` are the names of those that the revision has made; another one is taken for a table that
+    stays, unasked.
+    """
+    if relation["relname"] not in temporary or relation.get("schemaname", "pg_temp") != "pg_temp":
         return False
     name = f"pg_temp.{quote(relation['relname'])}"
     return bool(catalog.scalar(connection, "SELECT to_regclass(%(name)s) IS NOT NULL", name=name))
 
 
-def _writes_temporary_tables(connection: Connection, statement: Statement) -> bool:
+def _writes_temporary_tables(connection: Connection, statement: Statement, temporary: set[str]) -> bool:
     """Whether it writes rows of temporary tables alone, and calls nothing that may write others."""
     tree = {statement.node[0]: statement.fields}
     written = [n["relation"] for n in syntax.nodes(tree, *syntax.WRITERS)]
-    return all(is_temporary(connection, one) for one in written) and not (
+    return all(is_temporary(connection, one, temporary) for one in written) and not (
         statement.functions and _may_change(connection, statement.functions)
     )
 

@@ -40,11 +40,14 @@ class SessionState:
         self._constraints: list[str] = []
         self._on_commit: dict[str, str] = {}
         """Temporary tables, by what becomes of them when the author's transaction ends."""
+        self.temporary: set[str] = set()
+        """The names of temporary tables that the revision has made."""
         self.role_changed = False
         """Whether the revision has set a role since somebody looked: it may have no right to the ledger."""
 
     def note(self, classified: Classified) -> None:
         """The revision has sent these statements."""
+        self.note_temporary(classified)
         for statement in classified.statements:
             if statement.kind is not StatementKind.SESSION:
                 continue
@@ -57,6 +60,10 @@ class SessionState:
             elif name == "ConstraintsSetStmt":
                 self._constraints.append(statement.text)
             self._local.update(found.lower() for found in _SET_CONFIG.findall(statement.text))
+
+    def note_temporary(self, classified: Classified) -> None:
+        """The temporary tables that these statements make are there."""
+        self.temporary.update(created.name for created in classified.creates if created.temporary)
 
     def lasting(self, sql: str) -> str:
         """The text with temporary tables that Lockstep's own commits leave alone, and the author's do not."""
