@@ -127,3 +127,13 @@ def test_a_token_signed_with_the_key_before_is_accepted_while_that_is_set() -> N
     for tokens, token in ((old, new.write(1, 2)), (Tokens(now, timedelta(minutes=5)), old.write(1, 2))):
         with pytest.raises(TokenRefused):
             tokens.read(token)
+
+
+def test_the_secrets_of_a_refresh_token_are_long_and_no_two_alike(api: Api) -> None:
+    ada = api.person()
+    tokens = [ada.tokens, *(api.login(ada.email).json() for _ in range(3))]
+    families, secrets = zip(*(each["refresh_token"].split(".")[1:] for each in tokens), strict=True)
+    assert (len(set(families)), len(set(secrets))) == (4, 4)
+    # In base64url, 128 and 256 bits.
+    assert {len(each) for each in families} == {22}
+    assert {len(each) for each in secrets} == {43}

@@ -72,6 +72,17 @@ def test_an_address_under_attack_from_many_leaves_each_newcomer_few_tries(api: A
     assert api.login(ada.email, client="198.51.100.2").status_code == 200
 
 
+def test_whoever_has_a_session_from_a_network_keeps_all_tries_there(api: Api) -> None:
+    """Machines change their address of IPv6 every day, within a /64."""
+    ada = api.register("ada@example.com").json()
+    api.login(ada["email"], client="2001:db8:1:2::1")
+    for number in range(ADDRESS_ATTACKED):
+        api.login(ada["email"], "wrong", client=f"203.0.113.{number + 1}")
+    for client, tries in (("2001:db8:1:2:a:b:c:d", PAIR_LIMIT), ("2001:db8:1:3::1", PAIR_LIMIT_UNDER_ATTACK)):
+        statuses = [api.login(ada["email"], "wrong", client=client).status_code for _ in range(tries + 1)]
+        assert statuses == [400] * tries + [429], client
+
+
 def test_guesses_at_once_do_not_slip_past_the_count(api: Api) -> None:
     api.register("ada@example.com")
     answers = api.at_once(*[lambda: api.login("ada@example.com", "wrong")] * 60)

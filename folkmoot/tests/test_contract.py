@@ -86,6 +86,17 @@ def test_a_login_is_required_optional_or_not_heeded_as_declared(document: Any) -
     assert (flow["tokenUrl"], flow["refreshUrl"]) == ("login", "login/refresh")
 
 
+def test_no_secret_goes_in_a_path_or_a_query(document: Any) -> None:
+    """Where logs and histories would keep it."""
+    named = {
+        parameter["name"]
+        for _, operation in operations(document)
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] in {"path", "query", "cookie"}
+    }
+    assert named == {"id", "post_id", "kind", "sort", "q", "owner", "limit", "cursor"}
+
+
 def test_names_of_operations_are_unique(document: Any) -> None:
     names = [operation["operationId"] for _, operation in operations(document)]
     assert len(names) == len(set(names))

@@ -9,7 +9,7 @@ from folkmoot.http.problems import Forbidden, TooManyAttempts
 from folkmoot.people import events
 from folkmoot.people.caller import session_ended
 from folkmoot.people.email import normalised
-from folkmoot.people.limits import client_of
+from folkmoot.people.limits import client_of, network_of
 from folkmoot.people.login_failures import Attempts
 from folkmoot.postgres.pool import transaction
 
@@ -43,17 +43,17 @@ _DEAREST = """
 # A person's exact spelling comes first: accounts that are older than the rule that letter case does not tell
 # addresses apart may share one but for case.
 _BY_ADDRESS = f"""
-    SELECT found.id, found.password, found.known, lower($2) AS folded, dearest.bcrypt_cost
+    SELECT found.id, found.password, found.clients, lower($2) AS folded, dearest.bcrypt_cost
       FROM ({_DEAREST}) AS dearest LEFT JOIN LATERAL (
         SELECT id::bigint, password,
-               EXISTS (SELECT FROM sessions WHERE user_id = users.id AND client = $3) AS known
+               ARRAY (SELECT client FROM sessions WHERE user_id = users.id AND client IS NOT NULL) AS clients
           FROM users
          WHERE email = $1 OR (lower(email) = lower($2) AND NOT duplicate_email)
          ORDER BY email = $1 DESC LIMIT 1
       ) AS found ON TRUE
 """
 _BY_ID = f"""
-    SELECT found.id, found.password, TRUE AS known, '' AS folded, dearest.bcrypt_cost
+    SELECT found.id, found.password, NULL::text[] AS clients, '' AS folded, dearest.bcrypt_cost
       FROM ({_DEAREST}) AS dearest
       JOIN (SELECT id::bigint, password FROM users WHERE id = $1::bigint) AS found ON TRUE
 """
@@ -76,7 +76,7 @@ async def prove_by_address(request: Request, username: str, password: str) -> Pr
     Raises TooManyAttempts, and Unavailable where too many wait to be verified.
     """
     username = username.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    key = username, normalised(username) or username, client_of(request)
+    key = username, normalised(username) or username
     return await _prove(request, _BY_ADDRESS, key, password)
 
 
@@ -122,8 +122,11 @@ async def _look(request: Request, query: str, key: tuple[str | int, ...]) -> _Fo
         row = await connection.fetchrow(query, *key)
         if row is None:
             raise session_ended()
-        account_id, known = row["id"], bool(row["known"])
+        account_id, clients = row["id"], row["clients"]
         attempts = Attempts(account_id, row["folded"], client_of(request))
+        # Whoever is asked again, by id, is logged in from here.
+        network = network_of(client_of(request))
+        known = account_id is not None and (clients is None or network in map(network_of, clients))
         wait = await attempts.wait(connection, known=known)
     if wait:
         events.note("login_limited", request, account_id=account_id)
