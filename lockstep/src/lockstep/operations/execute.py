@@ -19,6 +19,7 @@ from lockstep.postgres.functions import changes_nothing, only_touches_rows
 from lockstep.postgres.heavy import heavy_work
 from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.revision.made import is_temporary
+from lockstep.revision.session_state import refuse_reset
 from lockstep.revision.together import is_small
 from lockstep.steps.step import AsWritten
 
@@ -49,6 +50,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
     if call.planning.offline:
         return call.perform(lambda: AsWritten(undo=None))
     classified = classify(_sql(call))
+    refuse_reset(classified)
     if classified.error is not None:
         log.info(
             "%s: its SQL cannot be parsed (%s); it runs under the short lock timeout",

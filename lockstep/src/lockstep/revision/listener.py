@@ -11,6 +11,7 @@ from lockstep.errors import CannotContinueError
 from lockstep.postgres.statements import StatementKind, classify
 from lockstep.revision import made
 from lockstep.revision.journal import Journal, Sent
+from lockstep.revision.session_state import refuse_reset
 from lockstep.scopes import is_plain
 from lockstep.steps.step import Step
 
@@ -131,6 +132,7 @@ class Listener:
             return statement, parameters
         with self.hearing(hears=False):
             classified = classify(statement)
+            refuse_reset(classified)
             self._answered = False
             if not _is_setting(classified):
                 answer = self._journal.answer(connection, statement, reads=_reads(classified))

@@ -126,6 +126,31 @@ class SessionState:
                 self._before[name] = value
 
 
+#: Lockstep's own settings of the session, which its triggers and batches go by.
+_OWN_SETTING = re.compile(r"set_config\s*\(\s*'lockstep\.", re.IGNORECASE)
+
+
+def refuse_reset(classified: Classified) -> None:
+    """Raise LockstepError for what would take from the session what Lockstep goes by: that the migrator is at
+    work, and with DISCARD ALL its lock.
+    """
+    for statement in classified.statements:
+        kind, fields = statement.node[0], statement.fields
+        if fields.get("kind") == "VAR_RESET_ALL" or fields.get("target") == "DISCARD_ALL":
+            said = "RESET ALL" if kind == "VariableSetStmt" else "DISCARD ALL"
+            raise LockstepError(
+                f"{said} would also take away what Lockstep has set for its session, by which what was given "
+                "back stays: write RESET with the name of each setting that the revision has set, and "
+                "DISCARD TEMP or DISCARD PLANS for the rest"
+            )
+        setting = str(fields.get("name", "")).lower() if kind == "VariableSetStmt" else ""
+        if setting.startswith("lockstep.") or _OWN_SETTING.search(statement.text):
+            raise LockstepError(
+                "the settings lockstep.… are Lockstep's own, and a revision may not change them: leave out "
+                f"{' '.join(statement.text.split())[:80]}"
+            )
+
+
 def _ends(sql: str) -> dict[str, str]:
     """The temporary tables that a text makes which do not outlast the transaction as they are."""
     return {
