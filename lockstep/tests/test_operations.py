@@ -83,3 +83,45 @@ def test_names_of_a_convention_that_are_too_long_are_shortened_as_plain_alembic_
     project.upgrade("head", cluster.url(pair.plain, "psycopg"), plain=True)
     project.upgrade("head", cluster.url(pair.online, "psycopg"), short_way=short_way)
     assert catalog_of(cluster, pair.online) == catalog_of(cluster, pair.plain)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "op.add_column('owned', sa.Column('n', sa.Integer(), sa.Identity(), nullable=False))",
+        "op.add_column('owned', raw_serial('n'))",
+        "op.alter_column('owned', 'key', type_=sa.BigInteger())",
+    ],
+    ids=["identity", "serial", "an identity of another type"],
+)
+def test_what_is_made_for_a_table_belongs_to_its_owner_whoever_migrates(
+    change: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    pair = Pair(cluster, filled=False)
+    for database in (pair.plain, pair.online):
+        with cluster.connect(database) as connection:
+            connection.execute(_OWNED)
+    project = Project(tmp_path / "project", "")
+    project.revision(f"{_RAW_SERIAL}\n{change}")
+    project.upgrade("head", cluster.url(pair.plain, "psycopg"), plain=True)
+    project.upgrade("head", cluster.url(pair.online, "psycopg"), short_way=False)
+    assert catalog_of(cluster, pair.online) == catalog_of(cluster, pair.plain)
+
+
+_OWNED = """
+DO $$ BEGIN CREATE ROLE owner_of_tables; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT ALL ON SCHEMA public TO owner_of_tables;
+SET ROLE owner_of_tables;
+CREATE TABLE owned (key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a integer, b integer);
+INSERT INTO owned (a, b) SELECT n, n FROM generate_series(1, 50) n;
+RESET ROLE;
+"""
+
+_RAW_SERIAL = """
+class Serial(sa.types.UserDefinedType):
+    def get_col_spec(self, **_):
+        return "SERIAL"
+
+def raw_serial(name):
+    return sa.Column(name, Serial(), nullable=False)
+"""

@@ -28,7 +28,7 @@ KNOWN_REFUSALS = (
     # another length of bits), whatever becomes of the rows.
     r"foreign key \S+ does not go with the new type",
     r"foreign key \S+ would be broken by these rows",
-    r"its type cannot be changed while these depend on it: constraint \S+ on table TABLE$",
+    r"its type cannot be changed while these depend on it: constraint \S+ on table TABLE\.",
 )
 
 #: In how many shares `make prove` runs all cases.
@@ -51,7 +51,10 @@ def _outcome(cluster: Cluster, folder: Path, share: slice, seed: str, rows: int)
 
 def _judge(outcome: Outcome) -> None:
     assert not outcome.differences, "\n".join(outcome.differences)
-    unknown = [r for r in outcome.refusals if not any(re.search(known, r) for known in KNOWN_REFUSALS)]
+    unknown = [
+        f"{outcome.example[r]}: {r}"
+        for r in outcome.refusals if not any(re.search(known, r) for known in KNOWN_REFUSALS)
+    ]  # fmt: skip
     assert not unknown, unknown
 
 

@@ -59,6 +59,8 @@ class Outcome:
     refused_by_both: int = 0
     differences: list[str] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
+    example: dict[str, str] = field(default_factory=dict)
+    """For each reason of a refusal, one of the cases."""
 
     def told(self) -> dict[str, Any]:
         """For the summary of a test run."""
@@ -129,6 +131,7 @@ class Comparison:
                     outcome.refused_by_both += 1
                 else:
                     outcome.refusals[_short(reason)] += 1
+                    outcome.example[_short(reason)] = f"{direction} {case}"
             elif table in plainly:
                 outcome.differences.append(f"{direction} {case}: plain Alembic refuses: {plainly[table]}")
             elif wrong := _difference(right[table], found[table]):
@@ -152,7 +155,7 @@ class Comparison:
         state: defaultdict[str, list[str]] = defaultdict(list)
         # The order of columns in a statistics object is that of the row, and means nothing.
         dump = re.sub(r"(?<= ON )v, n(?= FROM)", "n, v", self.cluster.dump_schema(database))
-        for statement in dump.split(";\n"):
+        for statement in dump.removesuffix(";").split(";\n"):
             for table in set(re.findall(r"\bc\d{5}(?=\b|_)", statement)):
                 lines = sorted(line.strip().removesuffix(",") for line in statement.split("\n"))
                 state[table].append("\n".join(lines))

@@ -170,7 +170,11 @@ def _filled_afterwards(
     sequence = ""
     if added.identity or added.is_serial:
         sequence = qualified(catalog.default_name(connection, table, [column.name], "seq"), table.schema)
-        add.append(f"CREATE SEQUENCE {sequence} AS {column.type_sql} OWNED BY {table.sql}.{name}")
+        add += [
+            f"CREATE SEQUENCE {sequence} AS {column.type_sql}",
+            *_given_to_owner(connection, table, f"SEQUENCE {sequence}"),
+            f"ALTER SEQUENCE {sequence} OWNED BY {table.sql}.{name}",
+        ]
         default = f"nextval({literal(sequence)}::regclass)"
     fill = Fill(
         table.sql,
@@ -200,6 +204,19 @@ def _filled_afterwards(
     if added.identity:
         steps.append(_make_identity(table, column.name, added.identity, sequence))
     return steps
+
+
+def _given_to_owner(connection: sa.Connection, table: Table, thing: str) -> list[str]:
+    """The statement that gives a new object to the owner of a table, as PostgreSQL does with what ALTER TABLE
+    makes; none where the migrator owns the table.
+    """
+    owner = catalog.scalar(
+        connection,
+        "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class "
+        "WHERE oid = %(oid)s AND relowner <> current_user::regrole",
+        oid=table.oid,
+    )
+    return [f"ALTER {thing} OWNER TO {owner}"] if owner else []
 
 
 def _make_identity(table: Table, column: str, identity: str, sequence: str) -> Step:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
-from lockstep.postgres.session import execute
+from lockstep.postgres.session import AS_TEXT, execute
 from lockstep.revision.planning import SMALL
 from lockstep.steps.batches import copy_within
 from lockstep.steps.step import Kind
@@ -96,6 +96,8 @@ def run(connection: Connection, step: Step) -> None:
         values["row_security"] = "off"  # rows that a policy hides would be left out in silence
     if (step.fill and step.fill.without_triggers) or (step.copy and step.copy.without_triggers):
         values["session_replication_role"] = "replica"
+    if step.copy or any("'datestyle'" in statement for statement in step.sql):
+        values |= {**AS_TEXT, "row_security": "off"}  # the revision's own statements have theirs again
     with _settings(connection, values):
         for statement in step.sql:
             execute(connection, _inside(step, statement))

@@ -261,11 +261,10 @@ def _between(connection: Connection, todo: Copy, statement: str) -> int:
 
 def _carry_over(connection: Connection, pace: Pace, todo: Copy, pages: Pages, statement: str) -> int:
     with short_transaction(connection, pace, pages, without_triggers=todo.without_triggers):
-        execute(
-            connection,
-            f"SELECT set_config('lockstep.first', '({pages.first},0)', true), "
-            f"set_config('lockstep.until', '({pages.until},0)', true)",
-        )
+        # Only here: an expression of a fill reads and writes text as the revision's session does.
+        values = {"lockstep.first": f"({pages.first},0)", "lockstep.until": f"({pages.until},0)", **AS_TEXT}
+        settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in values.items())
+        execute(connection, f"SELECT {settings}")
         return _between(connection, todo, statement)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import another_connection
-from lockstep.postgres.session import AS_TEXT, execute, sqlstate, transaction
+from lockstep.postgres.session import execute, sqlstate, transaction
 from lockstep.steps.health import Health
 from lockstep.steps.progress import bar
 
@@ -77,7 +77,6 @@ def short_transaction(
         "synchronous_commit": "local",
         # Rows that a policy hides would be left out in silence; this makes it an error.
         "row_security": "off",
-        **AS_TEXT,
         "lock_timeout": f"{round(pace.lock_timeout * 1000)}ms",
         "statement_timeout": f"{_limit(pages) * 1000:.0f}ms",
     }
