@@ -25,7 +25,7 @@ run: .venv/installed  ## Serve at http://127.0.0.1:8000 on a database of its own
 
 .PHONY: test
 test: .venv/installed  ## Run the tests on real PostgreSQL servers
-	@$(BIN)/python -m pytest -m "not prove" -n 3 --dist loadfile --no-loadscope-reorder
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -m "not prove" -n 3 --dist loadfile --no-loadscope-reorder
 
 .venv-floors/installed: lockstep/floors.lock lockstep/pyproject.toml
 	@echo "Building an environment of Lockstep's lowest versions in .venv-floors"
