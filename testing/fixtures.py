@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -34,12 +35,22 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave most tests that run on both versions to `make prove` on the older one, others each day."""
+    """Leave most tests that run on both versions to `make prove` on the older one, others each day; of those
+    marked with ``one_in`` all but one in so many.
+    """
     for item in items:
         versions = getattr(item, "callspec", None)
-        chance = crc32(f"{os.environ['LOCKSTEP_SEED']} {item.nodeid}".encode())
-        if versions is not None and versions.params.get("cluster") == 15 and chance % _OF:
+        of = _OF if versions is not None and versions.params.get("cluster") == 15 else 1
+        of *= next((marker.args[0] for marker in item.iter_markers("one_in")), 1)
+        if crc32(f"{os.environ['LOCKSTEP_SEED']} {item.nodeid}".encode()) % of:
             item.add_marker(pytest.mark.prove)
+
+
+def pytest_collection_finish() -> None:
+    """From now on keep nothing of what is compiled: a test may change a file twice in a second, and Python
+    would take the older one for it.
+    """
+    sys.dont_write_bytecode = True
 
 
 @pytest.fixture(scope="session")
