@@ -18,7 +18,7 @@ from lockstep.operations.fillable import refuse_unfillable
 from lockstep.operations.replaced_keys import foreign_keys_of, make_beside, rehearse
 from lockstep.operations.replacement import Plan
 from lockstep.operations.shadow import Shadow
-from lockstep.postgres import catalog
+from lockstep.postgres import catalog, grants
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.rehearsal import rehearsal
 from lockstep.postgres.session import execute
@@ -189,7 +189,7 @@ def _swap(connection: Connection, kept: Shadow, identity: str, plan: Plan) -> St
             f"{alter} {name} ADD GENERATED {identity.format(name=sequence)}",
             f"SELECT setval({literal(sequence)}, split_part(current_setting('lockstep.sequence'), ',', 1)"
             "::bigint, split_part(current_setting('lockstep.sequence'), ',', 2)::boolean)",
-            *catalog.grants(connection, literal(sequence) + "::regclass", f"SEQUENCE {sequence}"),
+            *grants.grants(connection, literal(sequence) + "::regclass", f"SEQUENCE {sequence}"),
         ]
     else:
         statements += [f"ALTER SEQUENCE {sequence} OWNED BY {table.sql}.{shadow}" for sequence in sequences]
@@ -200,7 +200,7 @@ def _swap(connection: Connection, kept: Shadow, identity: str, plan: Plan) -> St
     )
     if comment:
         after.append(f"COMMENT ON COLUMN {table.sql}.{name} IS {literal(comment)}")
-    after += catalog.column_grants(connection, table, old)
+    after += grants.column_grants(connection, table, old)
     return Step(
         f"{table}: the new {old.name} takes the old one's place (last in the row)",
         sql=(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from sqlalchemy.engine import Connection
 
@@ -267,40 +267,6 @@ def identity_options(connection: Connection, oid: int, number: int, new_type: st
         f"{kind} AS IDENTITY (SEQUENCE NAME {{name}} INCREMENT BY {increment} MINVALUE {least} "
         f"MAXVALUE {most} START WITH {start} CACHE {cache} {'CYCLE' if cycle else 'NO CYCLE'})"
     )
-
-
-def grants(connection: Connection, regclass: str, target: str) -> list[str]:
-    """GRANT statements that give a relation the privileges it has now (the owner's own are implied)."""
-    return _grants(
-        connection,
-        f"SELECT (aclexplode(relacl)).*, relowner FROM pg_class WHERE oid = {regclass}",
-        lambda privilege: privilege,
-        target,
-    )
-
-
-def column_grants(connection: Connection, table: Table, column: Column) -> list[str]:
-    """GRANT statements that give a column the privileges it has now."""
-    return _grants(
-        connection,
-        "SELECT (aclexplode(a.attacl)).*, c.relowner FROM pg_attribute a "
-        "JOIN pg_class c ON c.oid = a.attrelid "
-        f"WHERE a.attrelid = {table.oid} AND a.attnum = {column.number}",
-        lambda privilege: f"{privilege} ({quote(column.name)})",
-        f"TABLE {table.sql}",
-    )
-
-
-def _grants(connection: Connection, source: str, words: Callable[[str], str], target: str) -> list[str]:
-    found = rows(
-        connection,
-        f"SELECT privilege_type, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, "
-        f"is_grantable FROM ({source}) acl WHERE grantee <> relowner ORDER BY 2, 1",
-    )
-    return [
-        f"GRANT {words(privilege)} ON {target} TO {grantee}{' WITH GRANT OPTION' if grantable else ''}"
-        for privilege, grantee, grantable in found
-    ]
 
 
 def leaves(connection: Connection, table: Table) -> list[Table]:
