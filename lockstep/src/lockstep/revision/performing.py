@@ -20,6 +20,7 @@ from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInStep
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
 from lockstep.steps.run import Trace, explain, left_nothing, run_step
 from lockstep.steps.step import IN_ONE_TRANSACTION, Kind, Step
+from lockstep.steps.validated import refuse_taken_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -270,6 +271,8 @@ class Performing:
 
     def _run_steps(self, entry: Entry, *, again: bool) -> None:
         connection = self._planning.connection
+        if not again:
+            refuse_taken_names(connection, entry.steps)
         if not again and not (entry.steps and entry.steps[0].kind in IN_ONE_TRANSACTION):
             with transaction(connection):
                 self._record.write(connection, entry, 0)

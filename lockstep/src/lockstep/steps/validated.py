@@ -8,16 +8,30 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
+from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, transaction, unhurried
 from lockstep.steps.locks import brief, watch
+from lockstep.steps.step import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import Connection
 
     from lockstep.steps.pace import Pace
     from lockstep.steps.step import Step
+
+
+def refuse_taken_names(connection: Connection, steps: Sequence[Step]) -> None:
+    """Raise where a constraint has the name already that one of the steps is to give.
+
+    Before the steps are written down: whoever takes them back after a stop would take that constraint for
+    what they had added.
+    """
+    for step in steps:
+        names = step.undo_present if step.kind is Kind.VALIDATED else None
+        if names and not catalog.scalar(connection, names):
+            raise LockstepError(f"{step.description}: there is a constraint of that name already")
 
 
 def add_validated(
