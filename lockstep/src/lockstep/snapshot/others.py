@@ -5,15 +5,9 @@ Each gives (object, part, value), as those of relations.py do.
 
 from __future__ import annotations
 
-from lockstep.snapshot.relations import GRANTED
+from lockstep.snapshot.relations import GRANTED, SCHEMAS
 
-_MINE = """
-WITH member AS MATERIALIZED (
-    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
-), space AS MATERIALIZED (
-    SELECT oid, nspname FROM pg_namespace
-    WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'lockstep', 'lockstep_archive')
-), type AS MATERIALIZED (
+_MINE = f"""{SCHEMAS}, type AS MATERIALIZED (
     SELECT t.*, CASE typtype WHEN 'd' THEN 'domain ' ELSE 'type ' END
            || format('%I.%I', s.nspname, typname) AS object
     FROM pg_type t JOIN space s ON s.oid = typnamespace

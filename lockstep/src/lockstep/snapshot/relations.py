@@ -6,16 +6,19 @@ that the catalog prints are qualified where search_path is empty.
 
 from __future__ import annotations
 
-#: What a snapshot is of: nothing of an extension's, of PostgreSQL's or Lockstep's, nor the version table.
-_MINE = """
+#: What a snapshot is not of: the members of extensions, and the schemas of PostgreSQL and of Lockstep.
+SCHEMAS = """
 WITH member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), space AS MATERIALIZED (
     SELECT oid, nspname FROM pg_namespace
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'lockstep', 'lockstep_archive')
-), relation AS MATERIALIZED (
-    SELECT c.*, format('%I.%I', s.nspname, c.relname) AS name,
-           CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+)
+"""
+
+#: Nor is it of the version table.
+_MINE = f"""{SCHEMAS}, relation AS MATERIALIZED (
+    SELECT c.*, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
                 WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END
            || ' ' || format('%I.%I', s.nspname, c.relname) AS object
     FROM pg_class c JOIN space s ON s.oid = c.relnamespace
