@@ -82,7 +82,7 @@ class House:
 LOCKSTEP = House(
     "lockstep",
     (
-        FRONT, "environment", "commands", "operations", "archive", "revision", "steps", "snapshot",
+        FRONT, "environment", "commands", "plan", "operations", "archive", "revision", "steps", "snapshot",
         "postgres", "private_names", "scopes", "errors",
     ),
 )  # fmt: skip
