@@ -97,7 +97,7 @@ def _told(terminalreporter: TerminalReporter, wanted: str) -> list[Any]:
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Tell at how many points migrations were killed, how many changes of type were compared, and what came
+    """Tell at how many points migrations were struck, how many changes of type were compared, and what came
     of it.
     """
     _tell_comparisons(terminalreporter)

@@ -4,6 +4,10 @@ Strikes a migration at a chosen statement and goes on: the proof that Lockstep c
 A point is one statement, commit or rollback of the migrator's connection. The migrator runs in a forked
 process that counts them and, when it comes to the chosen one, is struck: it kills itself (SIGKILL) or the
 server (immediate), or the statement fails in the server, with an error or for want of a lock.
+
+What a death leaves behind is what was committed before it: of all points between which no transaction ends,
+the proof takes one. Of statements that only read, one after the other, one fails; of the others each. Which
+one, chance says, by a seed that changes each day.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -23,6 +29,7 @@ from project import Project
 from state import State, state_of
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
     from pathlib import Path
 
@@ -43,6 +50,62 @@ WAYS = (
 )
 
 _MORE = "op.create_table('corrected', sa.Column('id', sa.Integer(), primary_key=True))"
+
+
+@dataclass
+class Points:
+    """The statements of a way, as they were counted in a run of it; the first one has number 1."""
+
+    reads: list[bool] = field(default_factory=list)
+    """Whether the statement only reads."""
+    ended: list[int] = field(default_factory=list)
+    """How many transactions that wrote something had ended in the server before it."""
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+    def of_death(self, chance: random.Random) -> list[int]:
+        """A point of each stretch in which no transaction ends: a death leaves the same at all of them."""
+        stretches = groupby(range(1, len(self) + 1), key=lambda at: self.ended[at - 1])
+        return [chance.choice(list(stretch)) for _, stretch in stretches]
+
+    def of_failure(self, chance: random.Random) -> list[int]:
+        """Each statement that does more than read, and one of each row of those that do not."""
+        found = []
+        for reads, group in groupby(range(1, len(self) + 1), key=lambda at: self.reads[at - 1]):
+            row = list(group)
+            found += [chance.choice(row)] if reads else row
+        return found
+
+
+def counted(work: Callable[[], None], connection: psycopg.Connection) -> Points:
+    """Run ``work`` and count its points; the connection looks at the server meanwhile."""
+    points = Points()
+
+    def look(says: str) -> None:
+        row = connection.execute(
+            "SELECT pg_snapshot_xmax(s)::text::bigint, "
+            "(SELECT count(*) FROM pg_snapshot_xip(s)) FROM pg_current_snapshot() s"
+        ).fetchone()
+        assert row
+        points.reads.append(says.lstrip().upper().startswith(("SELECT", "SHOW")))
+        points.ended.append(row[0] - row[1])
+
+    def statement(_connection: Any, _cursor: Any, says: str, *_: Any) -> None:
+        look(says)
+
+    def end(_connection: Any) -> None:
+        look("COMMIT")
+
+    listeners: dict[str, Callable[..., Any]] = {
+        "before_cursor_execute": statement, "commit": end, "rollback": end
+    }  # fmt: skip
+    with ExitStack() as stack:
+        for name, listener in listeners.items():
+            sa.event.listen(Engine, name, listener)
+            stack.callback(sa.event.remove, Engine, name, listener)
+        work()
+    return points
 
 
 def in_child(work: Callable[[], None], strike: Callable[[Any], None], at: int | None) -> tuple[int, bool]:
@@ -176,13 +239,13 @@ class Proof:
 
     # -- struck ----------------------------------------------------------------------------------------
 
-    def points(self, direction: str) -> int:
-        """How many statements the direction has, found by running it."""
+    def points(self, direction: str) -> Points:
+        """The statements of the direction, found by running it."""
         database = self.cluster.create_database(self._after(*self._start(direction)))
-        counted, failed = in_child(lambda: self._go(database, direction), lambda _: None, None)
-        assert not failed
+        with self.cluster.connect() as connection:
+            points = counted(lambda: self._go(database, direction), connection)
         self.cluster.drop_database(database)
-        return counted
+        return points
 
     def strike(self, direction: str, blow: str, at: int, then: str) -> str | None:
         """Strike at a point and go on; what is wrong afterwards, or None.
