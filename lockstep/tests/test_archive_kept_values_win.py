@@ -83,6 +83,47 @@ def test_an_update_of_the_revisions_own_leaves_alone_what_was_given_back(
         assert connection.execute(COLORS).fetchall() == [(1, "red")]
 
 
+#: What a fill sets size to, whether size is kept, what somebody has entered, and what is there in the end.
+FILLS = {
+    "one of them is kept": ("'big'", True, "color = 'red', size = NULL", ("red", "big")),
+    "another is derived": ("'big'", False, "color = 'red'", ("red", "big")),
+    "both are kept": ("'big'", True, "color = 'red', size = 'small'", ("red", "small")),
+    "one is computed from the other": ("length(color)", True, "color = 'red', size = NULL", ("red", "3")),
+}
+
+
+@pytest.mark.parametrize("short_way", [True, False], ids=["together", "in steps"])
+@pytest.mark.parametrize(("size", "kept", "entered", "ends"), FILLS.values(), ids=FILLS)
+def test_a_fill_of_several_columns_ends_where_some_of_them_were_given_back(
+    size: str,
+    kept: bool,  # noqa: FBT001
+    entered: str,
+    ends: tuple[str, str],
+    cluster18: Cluster,
+    on_18: str,
+    tmp_path: Path,
+    *,
+    short_way: bool,
+) -> None:
+    project = on_tables(cluster18, on_18, tmp_path, TABLE, short_way=short_way)
+    drops = "op.drop_column('account', 'size')" if kept else "op.execute('ALTER TABLE account DROP size')"
+    project.revision(
+        f"{ADD}op.add_column('account', sa.Column('size', sa.Text()))\n{WRITES['execute']}\n"
+        f"""op.backfill('account', {{'color': 'blue', 'size': sa.text("{size}")}},\n"""
+        f"""    where="color IS DISTINCT FROM 'blue' OR size IS DISTINCT FROM ({size})::text")""",
+        f"{drops}\n{DROP}",
+    )
+    project.upgrade()
+    with cluster18.connect(on_18) as connection:
+        connection.execute(f"UPDATE account SET {entered} WHERE id = 1")
+    project.downgrade("base")
+    project.upgrade()
+    with cluster18.connect(on_18) as connection:
+        assert connection.execute("SELECT color, size FROM account WHERE id = 1").fetchone() == ends
+        others = connection.execute("SELECT DISTINCT color, length(size) > 0 FROM account WHERE id > 1")
+        assert others.fetchall() == [("blue", True)]
+
+
 STOP = f"{ADD}op.create_check_constraint('small', 'account', 'v < 10')\n{WRITES['execute']}"
 
 

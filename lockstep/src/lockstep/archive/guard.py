@@ -17,7 +17,7 @@ from lockstep.postgres.session import AT_WORK
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from sqlalchemy.engine import Connection
 
@@ -108,21 +108,28 @@ def _take_off(kept: Kept, table: str) -> tuple[str, ...]:
     )
 
 
-def not_given_back(planning: Planning, table: Table, columns: Iterable[str]) -> str:
-    """A condition on a row: not all of the columns have a value that was given back, which a fill of them
-    leaves alone. Empty where nothing was given back to one of them.
+def not_given_back(planning: Planning, table: Table, filled: Mapping[str, str]) -> str:
+    """A condition on a row: a fill, which gives columns these expressions, would still change something of
+    it. Values that were given back it leaves alone, whatever its own condition says of them. Empty where
+    nothing was given back to one of the columns.
     """
     if planning.direction != "upgrade" or not planning.keeps:
         return ""
     of_revision = given_back(planning.connection, planning.version_table, planning.revision)
     here = [kept for kept in of_revision if (kept.schema, kept.table) == (table.schema, table.name)]
-    held = []
-    for column in columns:
-        of_column = [_is_held(planning, kept) for kept in here if kept.column == column]
-        if not of_column:
-            return ""
-        held.append(f"({' OR '.join(of_column)})")
-    return f"NOT ({' AND '.join(held)})"
+    held = {
+        column: " OR ".join(_is_held(planning, kept) for kept in here if kept.column == column)
+        for column in filled
+    }
+    if not any(held.values()):
+        return ""
+    there = catalog.columns(planning.connection, table.oid)
+    changes = [f"NOT ({' OR '.join(filter(None, held.values()))})"]
+    for column, expression in filled.items():
+        value = f"CAST(({expression}) AS {there[column].type_sql})"
+        differs = f"record_image_ne(ROW({quote(column)}), ROW({value}))"  # json has no =
+        changes.append(f"NOT ({held[column]}) AND {differs}" if held[column] else differs)
+    return f"({' OR '.join(changes)})"
 
 
 def _is_held(planning: Planning, kept: Kept) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -84,20 +85,22 @@ def backfill(call: Call[BackfillOp]) -> Plan:
         raise LockstepError(f"op.backfill: {table} has no column {unknown[0]}")
     leaves = catalog.leaves(planning.connection, table) if table.kind == "p" else [table]
     undo = () if planning.has_added(operation.table_name, *operation.values) else None
-    held = not_given_back(planning, table, operation.values)
+    fill = _fill(planning.context, operation, table.sql)
+    held = not_given_back(planning, table, dict(zip(fill.columns, fill.expressions, strict=True)))
+    predicate = f"({fill.predicate}) AND {held}" if held else fill.predicate
     analyzed = [] if planning.takes_short_way(table) else [analyze(table, *operation.values)]
     return [
         Step(
             f"{leaf}: fill {', '.join(operation.values)}",
             kind=Kind.FILL,
-            fill=_fill(planning.context, operation, leaf.sql, but=held),
+            fill=replace(fill, table=leaf.sql, predicate=predicate),
             undo=undo,
         )
         for leaf in leaves
     ] + analyzed
 
 
-def _fill(context: MigrationContext, operation: BackfillOp, table: str, but: str = "") -> Fill:
+def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
     def rendered(value: Any) -> str:
         if value is None:
             return "NULL"
@@ -111,6 +114,4 @@ def _fill(context: MigrationContext, operation: BackfillOp, table: str, but: str
     columns = tuple(operation.values)
     assignments = ", ".join(f"{quote(c)} = {e}" for c, e in zip(columns, expressions, strict=True))
     predicate = operation.where or " OR ".join(f"{quote(column)} IS NULL" for column in operation.values)
-    if but:
-        predicate = f"({predicate}) AND {but}"
     return Fill(table, assignments, predicate, columns=columns, expressions=expressions)
