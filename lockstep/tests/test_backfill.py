@@ -117,6 +117,12 @@ def test_a_predicate_that_stays_true_is_refused_with_a_row(backfill: str, row: s
     assert row in str(raised.value)
 
 
+def test_the_rows_of_which_nothing_can_be_computed_are_named(project: Project) -> None:
+    project.revision("op.backfill('votes', {'person': sa.text('9 / (person - 10)')}, where='person > 9')")
+    with pytest.raises(LockstepError, match=r'division by zero. These rows are in the way: .*"person": 10'):
+        project.upgrade()
+
+
 def test_a_fill_ends_though_others_go_on_writing_rows_that_match(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

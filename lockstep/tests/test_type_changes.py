@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -11,14 +10,12 @@ import sqlalchemy as sa
 
 import lockstep
 from lockstep import LockstepError
-from lockstep.steps.run import run_step
-from world import World
+from world import World, during
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lockstep.steps.step import Step
     from testing.cluster import Cluster
 
 ACCOUNTS = """
@@ -169,7 +166,7 @@ def test_a_trigger_of_any_name_that_changes_the_row_is_heard_before_ours(name: s
         f'CREATE TRIGGER "{name}" BEFORE UPDATE OF name ON account FOR EACH ROW EXECUTE FUNCTION touch()'
     )
     world.project.revision(WIDEN)
-    with _during(world, "fill the shadow", "UPDATE account SET name = 'new' WHERE id % 2 = 0"):
+    with during(world, "fill the shadow", "UPDATE account SET name = 'new' WHERE id % 2 = 0"):
         world.project.upgrade()
     assert world.run("SELECT count(*) FROM account WHERE v = 1000000 + id AND id % 2 = 0") == [(100,)]
     assert world.run("SELECT count(*) FROM account WHERE v = id * 10 AND id % 2 = 1") == [(100,)]
@@ -191,7 +188,7 @@ def test_a_shadow_that_a_later_trigger_puts_out_of_step_is_never_swapped_in(
     gone = "" if leaves else 'DROP TRIGGER "~zz" ON account'
     world.project.revision(WIDEN, "op.alter_column('account', 'v', type_=sa.Integer())")
     with (
-        _during(world, "statistics of the new v", trigger + gone),
+        during(world, "statistics of the new v", trigger + gone),
         pytest.raises(sa.exc.DBAPIError, match=r'whose new value is not made of the old one.*"id": 77'),
     ):
         world.project.upgrade()
@@ -211,44 +208,17 @@ def test_a_trigger_that_was_disabled_meanwhile_is_noticed(world: World) -> None:
     world.project.revision(WIDEN)
     off = "ALTER TABLE account DISABLE TRIGGER USER"
     with (
-        _during(world, "every row has the new v", off),
+        during(world, "every row has the new v", off),
         pytest.raises(sa.exc.DBAPIError, match="no longer has the last word: it was dropped or disabled"),
     ):
         world.project.upgrade()
-
-
-class _during:  # noqa: N801  # reads as what it is
-    """Runs a statement on another connection just before a step begins."""
-
-    def __init__(self, world: World, step: str, statement: str) -> None:
-        self.world = world
-        self.step = step
-        self.statement = statement
-
-    def __enter__(self) -> None:
-        self.told = threading.Event()
-        self.patch = pytest.MonkeyPatch()
-
-        def watched(
-            connection: sa.Connection, pace: lockstep.Pace, step: Step, *rest: Any, **more: Any
-        ) -> None:
-            if self.step in step.description and not self.told.is_set():
-                self.told.set()
-                self.world.run(self.statement)
-            run_step(connection, pace, step, *rest, **more)
-
-        self.patch.setattr("lockstep.revision.performing.run_step", watched)
-
-    def __exit__(self, *_: object) -> None:
-        self.patch.undo()
-        assert self.told.is_set()
 
 
 def test_whoever_writes_a_row_it_is_converted_as_the_migrator_would(world: World) -> None:
     world.run(f"ALTER DATABASE {world.name} SET TimeZone = 'America/New_York'")
     world.project.revision("op.alter_column('account', 'at', type_=sa.DateTime(timezone=True))")
     written = "SET TimeZone = 'Asia/Tokyo'; UPDATE account SET name = 'n' WHERE id = 1"
-    with _during(world, "statistics of the new at", written):
+    with during(world, "statistics of the new at", written):
         world.project.upgrade()
     assert world.run("SELECT DISTINCT at = '2024-06-01 12:00-04' FROM account") == [(True,)]
 
@@ -257,7 +227,7 @@ def test_a_stopped_change_goes_on_with_the_settings_that_it_began_with(world: Wo
     world.run(f"ALTER DATABASE {world.name} SET TimeZone = 'America/New_York'")
     world.project.revision("op.alter_column('account', 'at', type_=sa.DateTime(timezone=True))")
     with (
-        _during(world, "fill the shadow of at", "SELECT 1 / 0"),
+        during(world, "fill the shadow of at", "SELECT 1 / 0"),
         pytest.raises(psycopg.errors.DivisionByZero),
     ):
         world.project.upgrade()

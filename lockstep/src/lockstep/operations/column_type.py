@@ -13,7 +13,7 @@ from lockstep.errors import LockstepError
 from lockstep.operations import replacement as beside
 from lockstep.operations.column_parts import parts_of
 from lockstep.operations.conversion import conversion
-from lockstep.operations.demands import demands_of, refuse_bad_rows
+from lockstep.operations.demands import demands_of, refuse_bad_rows, twins
 from lockstep.operations.fillable import refuse_unfillable
 from lockstep.operations.replaced_keys import foreign_keys_of, make_beside, rehearse
 from lockstep.operations.replacement import Plan
@@ -57,11 +57,10 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
         copy.run(f"ALTER TABLE {copy.sql} RENAME COLUMN {quote(column)} TO {quote(shadow)}")
         became = catalog.columns(connection, copy.oid)[shadow]
         after = parts_of(connection, copy.oid)
-        keys = foreign_keys_of(connection, table, old, shadow)
-        rehearse(copy, table, old, keys)
+        keys = rehearse(copy, table, old, foreign_keys_of(connection, table, old, shadow))
         settings = _settings(connection, table, old, copy.oid, became)
         demands = demands_of(
-            connection, copy.oid, parts_of(connection, table.oid), before, after,
+            connection, table, copy.oid, parts_of(connection, table.oid), before, after,
             not_null=beside.is_valid_not_null(connection, table, old), foreign_keys=keys,
         )  # fmt: skip
         copy.run(f"ALTER TABLE {copy.sql} ADD COLUMN {quote(column)} {old.definition}")
@@ -88,7 +87,8 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
     ]
     if old.not_null:
         beside.not_null(connection, table, old, shadow, plan)
-    beside.indexes_of(connection, table, before.changed_indexes(after), plan)
+    again = {name: twins(table.sql, key) for name, key in demands.unique.items()}
+    beside.indexes_of(connection, table, before.changed_indexes(after), again, plan)
     for name, definition in after.checks.items():
         if before.checks.get(name) != definition:
             beside.check(connection, table, name, definition, plan)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lockstep.operations.column_parts import Parts
     from lockstep.operations.conversion import Conversion
     from lockstep.operations.replaced_keys import ForeignKey
-    from lockstep.postgres.catalog import Column
+    from lockstep.postgres.catalog import Column, Table
     from lockstep.postgres.rehearsal import Copy
 
 
@@ -41,6 +41,7 @@ class Demands:
 
 def demands_of(
     connection: Connection,
+    table: Table,
     oid: int,
     real: Parts,
     before: Parts,
@@ -50,17 +51,20 @@ def demands_of(
     foreign_keys: Sequence[ForeignKey],
 ) -> Demands:
     """What the changed checks and indexes of a copy ask of rows, and what is known besides. ``real`` are the
-    parts of the table itself, which has its indexes by their names.
+    parts of the table itself, which has its indexes by their names, and the checks that are NOT VALID.
     """
     names = {definition: name for name, definition in real.indexes.items()}
     checks = catalog.rows(
         connection,
         """
         SELECT conname, pg_get_expr(conbin, conrelid) FROM pg_constraint k
-        WHERE conrelid = %(oid)s AND contype = 'c' AND convalidated
+        WHERE conrelid = %(oid)s AND contype = 'c' AND NOT EXISTS (
+            SELECT FROM pg_constraint r WHERE r.conrelid = %(table)s AND r.conname = k.conname
+              AND r.contype = 'c' AND NOT r.convalidated)
           AND coalesce(to_jsonb(k)->>'conenforced', 'true') = 'true' ORDER BY conname
         """,
         oid=oid,
+        table=table.oid,
     )
     # Keys of BRIN, GIN and the like are computed as those of a btree are; only these can be unique.
     keys = catalog.rows(
@@ -209,19 +213,22 @@ def _are_same(connection: Connection, rows: str, value: str, conversion: Convers
         return False
 
 
-def _refuse_twins(connection: Connection, conversion: Conversion, rows: str, name: str, key: Any) -> None:
-    """Raise where rows that differ would be the same to a unique index."""
+def twins(source: str, key: tuple[tuple[str, ...], str, bool]) -> str:
+    """A query for what rows of ``source`` that differ would have in common in a unique index."""
     keys, predicate, nulls_equal = key
     conditions = [f"({predicate})"] if predicate else []
     if not nulls_equal:
         conditions += [f"({part}) IS NOT NULL" for part in keys]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     parts = ", ".join(f"({part})" for part in keys)
-    found = catalog.rows(
-        connection,
-        f"SELECT jsonb_build_array({parts})::text FROM {rows}{where} "
-        f"GROUP BY {parts} HAVING count(*) > 1 LIMIT 5",
+    return (
+        f"SELECT jsonb_build_array({parts})::text FROM {source}{where} GROUP BY {parts} HAVING count(*) > 1"
     )
+
+
+def _refuse_twins(connection: Connection, conversion: Conversion, rows: str, name: str, key: Any) -> None:
+    """Raise where rows that differ would be the same to a unique index."""
+    found = catalog.rows(connection, f"{twins(rows, key)} LIMIT 5")
     if found:
         raise LockstepError(
             f"{conversion.table}.{conversion.old.name} as {conversion.became.type_sql}: unique index {name} "
@@ -236,13 +243,10 @@ def _refuse_orphans(connection: Connection, conversion: Conversion, key: Foreign
     child = conversion.rows() if key.child_oid == oid else key.child
     parent = conversion.rows() if key.parent_oid == oid else key.parent
     given = " AND ".join(f"c.{quote(column)} IS NOT NULL" for column in key.columns)
-    match = " AND ".join(
-        f"p.{quote(theirs)} = c.{quote(ours)}" for ours, theirs in zip(key.columns, key.referred, strict=True)
-    )
     found = catalog.rows(
         connection,
         f"SELECT left(to_jsonb(c)::text, 300) FROM {child} AS c "
-        f"WHERE {given} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {match}) LIMIT 5",
+        f"WHERE {given} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {' AND '.join(key.equal)}) LIMIT 5",
     )
     if found:
         raise LockstepError(

@@ -26,7 +26,9 @@ def index_is_gone(schema: str, name: str) -> str:
     return f"SELECT to_regclass({literal(qualified(name, schema))}) IS NULL"
 
 
-def build(table: Table, name: str, sql: str) -> Step:
+def build(
+    table: Table, name: str, sql: str, *, offenders: str | None = None, refusal: str | None = None
+) -> Step:
     """CREATE INDEX CONCURRENTLY, as a step that removes what an interrupted one left behind."""
     drop = f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(name, table.schema)}"
     return Step(
@@ -37,6 +39,8 @@ def build(table: Table, name: str, sql: str) -> Step:
         leftover=(drop,),
         undo=(drop,),
         undo_present=index_is_gone(table.schema, name),
+        offenders=offenders,
+        refusal=refusal,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
@@ -40,6 +40,8 @@ class ForeignKey:
     valid: bool
     enforced: bool
     comment: str | None
+    equal: tuple[str, ...] = ()
+    """How PostgreSQL compares each column with the one it refers to, in terms of ``c`` and ``p``."""
 
     def definition(self, parent: str) -> str:
         """What stands after ADD CONSTRAINT and its name."""
@@ -109,8 +111,27 @@ def foreign_keys_of(connection: Connection, table: Table, old: Column, shadow: s
     return keys
 
 
-def rehearse(copy: Copy, table: Table, old: Column, keys: Sequence[ForeignKey]) -> None:
-    """Add the foreign keys to copies; refuse where the new type and the other end's do not go together."""
+#: As PostgreSQL looks for what a row refers to: by this operator, of these types.
+_EQUAL = """
+SELECT ARRAY(
+    SELECT format('p.%%I%%s OPERATOR(%%I.%%s) c.%%I%%s', theirs.attname, CASE WHEN l.typtype <> 'p' THEN
+                      '::' || format_type(l.oid, NULL) ELSE '' END, n.nspname, o.oprname, ours.attname,
+                  CASE WHEN r.typtype <> 'p' THEN '::' || format_type(r.oid, NULL) ELSE '' END)
+    FROM unnest(k.conpfeqop, k.confkey, k.conkey) WITH ORDINALITY u(operator, their, our, place)
+    JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace n ON n.oid = o.oprnamespace
+    JOIN pg_type l ON l.oid = o.oprleft JOIN pg_type r ON r.oid = o.oprright
+    JOIN pg_attribute theirs ON theirs.attrelid = k.confrelid AND theirs.attnum = u.their
+    JOIN pg_attribute ours ON ours.attrelid = k.conrelid AND ours.attnum = u.our
+    ORDER BY u.place)
+FROM pg_constraint k WHERE k.conrelid = %(child)s::regclass AND k.conname = %(name)s
+"""
+
+
+def rehearse(copy: Copy, table: Table, old: Column, keys: Sequence[ForeignKey]) -> list[ForeignKey]:
+    """Add the foreign keys to copies; refuse where the new type and the other end's do not go together.
+    Return them with what PostgreSQL compares by.
+    """
+    tried = []
     for number, key in enumerate(keys):
         ends = []
         for oid, name in ((key.child_oid, key.child), (key.parent_oid, key.parent)):
@@ -118,8 +139,9 @@ def rehearse(copy: Copy, table: Table, old: Column, keys: Sequence[ForeignKey]) 
             if oid != table.oid:
                 copy.run(f"CREATE TEMPORARY TABLE lockstep_end_{number} (LIKE {name} INCLUDING ALL)")
             ends.append(end)
+        constraint = f"lockstep_tried_{number}"
         try:
-            copy.run(f"ALTER TABLE {ends[0]} ADD {key.definition(ends[1])}")
+            copy.run(f"ALTER TABLE {ends[0]} ADD CONSTRAINT {constraint} {key.definition(ends[1])}")
         except DBAPIError as error:
             message = " ".join(str(getattr(error, "orig", error)).split()).replace(
                 f'"lockstep_{old.number}_{old.name}"', f'"{old.name}"'
@@ -128,6 +150,9 @@ def rehearse(copy: Copy, table: Table, old: Column, keys: Sequence[ForeignKey]) 
                 f"{table}.{old.name}: foreign key {key.name} does not go with the new type, and nothing was "
                 f"changed. Drop it first. {message}"
             ) from error
+        equal = catalog.scalar(copy.connection, _EQUAL, child=ends[0], name=constraint)
+        tried.append(replace(key, equal=tuple(equal)))
+    return tried
 
 
 def make_beside(keys: Sequence[ForeignKey], plan: Plan) -> None:

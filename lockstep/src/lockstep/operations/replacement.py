@@ -80,7 +80,10 @@ def not_null(connection: Connection, table: Table, old: Column, shadow: str, pla
     )
 
 
-def indexes_of(connection: Connection, table: Table, changed: dict[str, str], plan: Plan) -> None:
+def indexes_of(
+    connection: Connection, table: Table, changed: dict[str, str], twins: dict[str, str], plan: Plan
+) -> None:
+    """Build the changed ones; ``twins`` finds what a unique one would have more than once."""
     found = catalog.rows(
         connection,
         """
@@ -108,7 +111,15 @@ def indexes_of(connection: Connection, table: Table, changed: dict[str, str], pl
         if at and predicate:
             new_tail, word, rest = new_tail.partition(" WHERE ")
             where = word + rest
-        plan.before.append(build(table, temporary, f"{create}{new_tail}{at}{where}"))
+        plan.before.append(
+            build(
+                table,
+                temporary,
+                f"{create}{new_tail}{at}{where}",
+                offenders=twins.get(name),
+                refusal=f'could not create unique index "{name}" on the new type: values are there twice',
+            )
+        )
         qualified = f"{quote(table.schema)}.{quote(name)}"
         conname, contype, deferrable, deferred, con_comment = constraint
         if conname:

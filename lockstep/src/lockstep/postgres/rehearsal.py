@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
 
 
+#: LIKE gives an identity column of whatever type a sequence of bigint, with the bounds of the column's type.
+_COPIED = """
+SELECT c.oid, ARRAY(
+    SELECT format('ALTER SEQUENCE %%s AS %%s', d.objid::regclass, format_type(a.atttypid, NULL))
+    FROM pg_attribute a JOIN pg_depend d ON d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+     AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+    WHERE a.attrelid = c.oid AND a.attidentity <> '' AND a.atttypid <> 'bigint'::regtype) AS typed
+FROM pg_class c WHERE c.oid = %(name)s::regclass
+"""
+
+
 class Copy:
     """An empty temporary copy of a table, of the same name, in what will be rolled back."""
 
@@ -26,7 +37,10 @@ class Copy:
         self.connection = connection
         self.sql = f"pg_temp.{quote(table.name)}"
         execute(connection, f"CREATE TEMPORARY TABLE {quote(table.name)} (LIKE {table.sql} INCLUDING ALL)")
-        self.oid = int(catalog.scalar(connection, "SELECT %(name)s::regclass::oid", name=self.sql))
+        found = catalog.rows(connection, _COPIED, name=self.sql)
+        self.oid = int(found[0].oid)
+        for statement in found[0].typed:
+            execute(connection, statement)
 
     def run(self, statement: str) -> None:
         execute(self.connection, statement)

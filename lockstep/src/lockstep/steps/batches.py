@@ -15,6 +15,7 @@ from lockstep.postgres import catalog
 from lockstep.postgres.session import AS_TEXT, execute, sqlstate
 from lockstep.steps.locks import RETRIED, pause
 from lockstep.steps.pages import Pages, short_transaction, walk
+from lockstep.steps.refused_rows import name_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +140,12 @@ def _one_pass(
     def batch(connection: Connection, pages: Pages) -> int:
         nonlocal changed, skipped
         # Few rows are left to a later pass: whether they match again is asked of each of them.
-        some, left = _batch(connection, pace, todo, pages, checked=not first or not changed)
+        try:
+            some, left = _batch(connection, pace, todo, pages, checked=not first or not changed)
+        except DBAPIError as error:
+            if (named := name_refused(connection, pace, todo, pages, error)) is not None:
+                raise named from error
+            raise
         if some:
             changed = True
             began()

@@ -1,0 +1,107 @@
+"""What other types ask of rows: of those that are there, and of those that come after somebody looked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lockstep import LockstepError
+from world import World, during
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from testing.cluster import Cluster
+
+ACCOUNTS = """
+CREATE TABLE account (id integer PRIMARY KEY, v integer NOT NULL, name text, at timestamp);
+INSERT INTO account SELECT n, n * 10, 'n' || n, '2024-06-01 12:00' FROM generate_series(1, 200) n;
+"""
+
+
+@pytest.fixture
+def world(cluster: Cluster, tmp_path: Path) -> Iterator[World]:
+    made = World(cluster, tmp_path, ACCOUNTS)
+    yield made
+    cluster.drop_database(made.name)
+
+
+@pytest.mark.parametrize(("one", "other"), [("macaddr8", "macaddr"), ("macaddr", "macaddr8")])
+def test_types_that_go_into_each_other_are_compared_as_the_foreign_key_compares_them(
+    one: str, other: str, world: World
+) -> None:
+    """``macaddr8 = macaddr`` is not unique."""
+    world.run(
+        f"CREATE TABLE port (mac {one} UNIQUE); INSERT INTO port VALUES ('08:00:2b:01:02:03');"
+        f"CREATE TABLE host (mac {one} REFERENCES port (mac)); INSERT INTO host SELECT mac FROM port"
+    )
+    world.project.revision(
+        f"op.alter_column('host', 'mac', type_=postgresql.{other.upper()}())",
+        f"op.alter_column('host', 'mac', type_=postgresql.{one.upper()}())",
+    )
+    world.project.upgrade()
+    assert world.run("SELECT DISTINCT pg_typeof(mac)::text FROM host") == [(other,)]
+    world.project.downgrade("base")
+    assert world.run("SELECT DISTINCT pg_typeof(mac)::text FROM host") == [(one,)]
+
+
+def test_a_check_that_is_not_valid_asks_nothing_of_the_new_values(world: World) -> None:
+    world.run("ALTER TABLE account ADD CONSTRAINT odd CHECK (v <> 35) NOT VALID")
+    world.project.revision("op.alter_column('account', 'v', type_=sa.BigInteger(), postgresql_using='v - 5')")
+    world.project.upgrade()
+    assert world.run("SELECT v FROM account WHERE id = 4") == [(35,)]
+    assert world.run("SELECT convalidated FROM pg_constraint WHERE conname = 'odd'") == [(False,)]
+
+
+def test_an_identity_column_takes_a_smaller_type_and_its_sequence_the_bounds(world: World) -> None:
+    world.run("ALTER TABLE account ALTER v ADD GENERATED ALWAYS AS IDENTITY (START 7 INCREMENT 3)")
+    world.project.revision("op.alter_column('account', 'v', type_=sa.SmallInteger())")
+    world.project.upgrade()
+    assert world.run(
+        "SELECT seqtypid::regtype::text, seqmax, seqstart, seqincrement FROM pg_sequence "
+        "WHERE seqrelid = 'account_v_seq'::regclass"
+    ) == [("smallint", 32767, 7, 3)]
+
+
+@pytest.mark.parametrize(
+    ("change", "step", "written", "says", "again"),
+    [
+        (
+            "op.alter_column('account', 'v', type_=sa.SmallInteger())", "a shadow of",
+            "UPDATE account SET v = v + 100000 WHERE id IN (4, 9)",
+            r'out of range. These rows are in the way: .*"id": 4.* \(smallint out of range\); .*"id": 9',
+            "UPDATE account SET v = id WHERE v > 100000",
+        ),
+        (
+            "op.alter_column('account', 'name', type_=sa.Integer(), "
+            "postgresql_using='substr(name, 2)::integer')", "a shadow of",
+            "UPDATE account SET name = 'none' WHERE id = 4",
+            r'invalid input syntax for type integer: "one". These rows are in the way: .*"name": "none"',
+            "UPDATE account SET name = 'n4' WHERE id = 4",
+        ),
+        (
+            "op.alter_column('account', 'v', type_=sa.Numeric(), postgresql_using='v / 10')", "build index",
+            "UPDATE account SET v = 11 WHERE id = 4",
+            r'could not create unique index "account_v" on the new type: values are there twice',
+            "UPDATE account SET v = 5000 WHERE id = 4",
+        ),
+    ],
+    ids=["range", "syntax", "twice"],
+)  # fmt: skip
+def test_rows_that_came_after_somebody_looked_are_named_and_the_change_goes_on_without_them(
+    change: str, step: str, written: str, says: str, again: str, world: World,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    world.run("CREATE UNIQUE INDEX account_v ON account (v)")
+    before = world.state()
+    world.project.revision(change)
+    with during(world, step, written), pytest.raises(LockstepError, match=says) as raised:
+        world.project.upgrade()
+    assert "lockstep_" not in str(raised.value)
+    assert "twice" not in says or "this row is in the way: [1]" in caplog.text
+    world.run(again)
+    world.project.upgrade()
+    assert world.state()[0] != before[0]
+    assert "lockstep_" not in str(world.state()[0])
