@@ -47,6 +47,21 @@ def test_types_that_go_into_each_other_are_compared_as_the_foreign_key_compares_
     assert world.run("SELECT DISTINCT pg_typeof(mac)::text FROM host") == [(one,)]
 
 
+def test_a_foreign_key_compares_all_of_a_value_whose_type_has_a_length_by_default(world: World) -> None:
+    """``bit`` alone is ``bit(1)``."""
+    world.run(
+        "CREATE TABLE flag (v bit(8) UNIQUE); INSERT INTO flag VALUES (B'10100101');"
+        "CREATE TABLE flagged (v bit(8) REFERENCES flag (v)); INSERT INTO flagged SELECT v FROM flag"
+    )
+    world.project.revision(
+        "op.alter_column('flagged', 'v', type_=postgresql.BIT(1), postgresql_using='v::bit(1)')"
+    )
+    before = world.state()
+    with pytest.raises(LockstepError, match="foreign key flagged_v_fkey would be broken by these rows"):
+        world.project.upgrade()
+    assert world.state() == before
+
+
 def test_a_check_that_is_not_valid_asks_nothing_of_the_new_values(world: World) -> None:
     world.run("ALTER TABLE account ADD CONSTRAINT odd CHECK (v <> 35) NOT VALID")
     world.project.revision("op.alter_column('account', 'v', type_=sa.BigInteger(), postgresql_using='v - 5')")

@@ -115,8 +115,8 @@ def foreign_keys_of(connection: Connection, table: Table, old: Column, shadow: s
 _EQUAL = """
 SELECT ARRAY(
     SELECT format('p.%%I%%s OPERATOR(%%I.%%s) c.%%I%%s', theirs.attname, CASE WHEN l.typtype <> 'p' THEN
-                      '::' || format_type(l.oid, NULL) ELSE '' END, n.nspname, o.oprname, ours.attname,
-                  CASE WHEN r.typtype <> 'p' THEN '::' || format_type(r.oid, NULL) ELSE '' END)
+                      '::' || format_type(l.oid, -1) ELSE '' END, n.nspname, o.oprname, ours.attname,
+                  CASE WHEN r.typtype <> 'p' THEN '::' || format_type(r.oid, -1) ELSE '' END)
     FROM unnest(k.conpfeqop, k.confkey, k.conkey) WITH ORDINALITY u(operator, their, our, place)
     JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace n ON n.oid = o.oprnamespace
     JOIN pg_type l ON l.oid = o.oprleft JOIN pg_type r ON r.oid = o.oprright
