@@ -74,3 +74,16 @@ def aimed_at(alter_table: str, schema: str, name: str) -> str:
     except (postgast.PgQueryError, DecodeError) as error:
         raise ParseError(str(error)) from error
     return written
+
+
+def deparsed(statement: Node) -> str:
+    """A statement's tree as SQL. Raises ParseError for one that nests too deep."""
+    import postgast  # noqa: PLC0415  # see above
+    from google.protobuf import json_format  # noqa: PLC0415
+
+    tree = {"stmts": [{"stmt": statement}]}
+    try:
+        written: str = postgast.deparse(json_format.ParseDict(tree, postgast.ParseResult()))
+    except (postgast.PgQueryError, json_format.ParseError) as error:
+        raise ParseError(str(error)) from error
+    return written
