@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
-from lockstep.commands import abandon, snapshots, tune
+from lockstep.commands import abandon, doctor, snapshots, tune
 from lockstep.commands.init import adopt
 from lockstep.commands.project import ConfigFiles, Section, on_each_database, one_line_errors
 from lockstep.commands.status import Status, lines, purge, sizes, status
@@ -183,5 +183,6 @@ def resolve(
 
 
 abandon.register(main)
+doctor.register(main)
 snapshots.register(main)
 tune.register(main)
