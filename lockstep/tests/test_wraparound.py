@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
+from lockstep.plan.obstacles import Kind, obstacles
+from lockstep.plan.operation import TableName
 from lockstep.postgres.table_locks import Holder, holders, locks_of
 from testing.cluster import FAST, Cluster
 
@@ -40,7 +42,11 @@ def test_an_autovacuum_against_wraparound_is_recognised(vacuuming: Cluster) -> N
         while not found and time.monotonic() < until:
             found = holders(connection, locks_of("ALTER TABLE big ADD COLUMN more text"))
             connection.rollback()
+        told = obstacles(connection, [TableName("public", "big")])
     (worker,) = found
     assert worker.is_vacuum
     assert worker.is_autovacuum
     assert worker.prevents_wraparound
+    (obstacle,) = told
+    assert (obstacle.kind, obstacle.pid) == (Kind.WRAPAROUND, worker.pid)
+    assert "is at work on big against wraparound, and lets nobody through" in obstacle.says

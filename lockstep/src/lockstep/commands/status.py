@@ -66,14 +66,7 @@ def status(connection: Connection, version_table: str, heads: tuple[str, ...]) -
 
 def lines(found: Status) -> list[str]:
     """The status in a line each: nothing where nothing is half done and nothing is kept."""
-    told = []
-    for underway in found.underway:
-        done = sum(entry.finished for entry in underway.entries)
-        reason = f"; it stopped with: {underway.error.splitlines()[0]}" if underway.error else ""
-        told.append(
-            f"the {underway.direction} of revision {underway.revision} is half done "
-            f"({done} operations done){reason}"
-        )
+    told = [str(underway) for underway in found.underway]
     if found.kept:
         told.append(f"kept of what downgrades dropped: {len(found.kept)}; see: lockstep archive")
     return told

@@ -214,7 +214,7 @@ class Reader:
         size = int(self.rows(f"SELECT sum(pg_table_size(oid)) FROM ({_files(table)}) files")[0][0] or 0)
         if size > self._largest:
             raise NotLookedAtError(
-                f"{table.label} is larger than {_bytes(self._largest)} ({_bytes(size)})"
+                f"{table.label} is larger than {in_bytes(self._largest)} ({in_bytes(size)})"
             )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def _files(table: PendingTable) -> str:
     )
 
 
-def _bytes(size: int) -> str:
+def in_bytes(size: int) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1024 or unit == "GB":
             return f"{size} {unit}"

@@ -53,6 +53,13 @@ class Underway:
     error: str | None
     entries: list[Entry] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        done = sum(entry.finished for entry in self.entries)
+        reason = f"; it stopped with: {self.error.splitlines()[0]}" if self.error else ""
+        return (
+            f"the {self.direction} of revision {self.revision} is half done ({done} operations done){reason}"
+        )
+
 
 class Ledger:
     """The ledger of one version table, over a connection in autocommit mode or inside a transaction.

@@ -48,7 +48,7 @@ SELECT (('x' || substr(current, 9, 8))::bit(32)::bigint - ('x' || substr(archive
 FROM named, size WHERE archived ~ '^[0-9A-F]{24}$'
 """
 
-_SLOTS = """
+SLOTS = """
 SELECT slot_name::text, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS kept, safe_wal_size
 FROM pg_replication_slots
 WHERE restart_lsn IS NOT NULL AND (pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) > %(most)s
@@ -57,7 +57,7 @@ ORDER BY kept DESC LIMIT 1
 """
 
 # The table that a worker is at is known from its lock, which every role may see.
-_AUTOVACUUM = """
+AUTOVACUUM = """
 SELECT l.pid FROM pg_locks l JOIN pg_stat_progress_vacuum v ON v.pid = l.pid
 JOIN pg_class c ON c.oid = l.relation
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -124,9 +124,9 @@ class Health:
             if waiting > pace.max_archive_queue:
                 state = "fails" if failing else "is behind"
                 yield f"the WAL archive: archiving {state}, {waiting} segments wait"
-        for name, kept, _ in ask(_SLOTS, most=pace.max_slot_retention):
+        for name, kept, _ in ask(SLOTS, most=pace.max_slot_retention):
             yield f"the replication slot {name}: it keeps {kept / 2**30:.1f} GiB of WAL"
-        if ask(_AUTOVACUUM, table=self._table.removeprefix("ONLY "), any=pace.pause_for_autovacuum):
+        if ask(AUTOVACUUM, table=self._table.removeprefix("ONLY "), any=pace.pause_for_autovacuum):
             yield f"autovacuum: it is at work on {self._table.removeprefix('ONLY ')}"
         if pace.max_active_sessions is not None:
             for active, hidden in ask(_ACTIVE):
