@@ -288,38 +288,3 @@ def test_a_violated_deferred_constraint_is_told_where_lockstep_has_to_commit(
     )
     with pytest.raises(LockstepError, match="violated at a point where Lockstep has to commit"):
         project.upgrade()
-
-
-@pytest.mark.parametrize(
-    ("sends", "says"),
-    [
-        ("op.execute('RESET ALL')", "RESET with the name of each setting"),
-        ("op.execute(sa.text('RESET ALL'))", "RESET with the name of each setting"),
-        ("op.execute('UPDATE books SET pages = 2; RESET ALL')", "RESET with the name of each setting"),
-        ("op.execute('DO $$ BEGIN RESET ALL; END $$')", "RESET with the name of each setting"),
-        ("op.get_bind().exec_driver_sql('RESET ALL')", "RESET with the name of each setting"),
-        ("with lockstep.plain(): op.execute('RESET ALL')", "RESET with the name of each setting"),
-        (
-            "with op.get_context().autocommit_block(): op.execute('DISCARD ALL')",
-            "DISCARD ALL would also take away",
-        ),
-        ("op.execute('SET LOCAL lockstep.at_work TO off')", "Lockstep's own"),
-        ("op.execute(\"SELECT set_config('lockstep.at_work', 'off', true)\")", "Lockstep's own"),
-    ],
-)
-def test_a_statement_that_would_reset_what_lockstep_goes_by_is_refused_before_it_is_sent(
-    project: Project, cluster18: Cluster, database: str, sends: str, says: str
-) -> None:
-    before = catalog_of(cluster18, database)
-    project.revision(sends)
-    with pytest.raises(LockstepError, match=says):
-        project.upgrade()
-    assert catalog_of(cluster18, database) == before
-
-
-def test_a_setting_that_the_revision_names_is_reset(project: Project) -> None:
-    project.revision(
-        "op.execute('SET work_mem = 8192; RESET work_mem')\nop.execute('RESET SESSION AUTHORIZATION')\n"
-        "assert op.get_bind().execute(sa.text('SHOW lockstep.at_work')).scalar() == 'on'"
-    )
-    project.upgrade()

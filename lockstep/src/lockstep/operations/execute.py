@@ -59,6 +59,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
     if classified.kinds == {StatementKind.SESSION}:
         return call.as_written()
     session = tuple(one for one in classified.statements if one.kind is StatementKind.SESSION)
+    call.migrator.transaction.state.suspect(classified)
     with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
     return call.perform(

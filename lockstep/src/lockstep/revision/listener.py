@@ -193,6 +193,8 @@ class Listener:
                 return
             temporary = self._state.temporary if self._state is not None else set()
             undo_all = made.undo_of(connection, classified, temporary)
+            if in_autocommit(connection) and self._state is not None:
+                self._state.refuse_lost(connection)
         self._journal.pending.append(Sent(statement, cursor, reads=_reads(classified), undo=undo_all))
         if in_autocommit(connection):
             self.write(connection)

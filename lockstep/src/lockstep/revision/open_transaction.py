@@ -225,6 +225,7 @@ class OpenTransaction:
         """The revision's function is done: what is written down goes with the version table."""
         self._rest()
         self.check()
+        self.state.refuse_lost(self.connection)
         self.listener.forget()
         self.together = False
         private_names.adopt_transaction(self.context)

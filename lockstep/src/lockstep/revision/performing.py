@@ -216,6 +216,7 @@ class Performing:
         try:
             with unhurried(connection), watch(connection, entry.says, self._planning.pace):
                 result = work.as_written()
+            self._transaction.state.refuse_lost(connection)
         except DBAPIError:
             with suppress(DBAPIError):  # where it is lost, nobody knows
                 if catalog.scalar(connection, _UNFINISHED) == unfinished:
@@ -240,6 +241,7 @@ class Performing:
             if undo is not None:
                 undo = (*undo, *listener.made)
             done = replace(entry, steps=(replace(entry.steps[0], undo=undo),))
+            state.refuse_lost(connection)
             self._record.write(connection, done, 1)
             if work.session is not None:
                 state.note(work.session)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog, syntax
-from lockstep.postgres.session import execute, sqlstate
+from lockstep.postgres.session import AT_WORK, execute, sqlstate
 from lockstep.postgres.statements import StatementKind, classify
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ class SessionState:
         """The names of temporary tables that the revision has made."""
         self.role_changed = False
         """Whether the revision has set a role since somebody looked: it may have no right to the ledger."""
+        self._may_be_reset = False
+        """Whether SQL of the revision's own has run of which nobody knows what it sets."""
 
     def note(self, classified: Classified) -> None:
         """The revision has sent these statements."""
+        self.suspect(classified)
         self.note_temporary(classified)
         for statement in classified.statements:
             if statement.kind is not StatementKind.SESSION:
@@ -60,6 +63,10 @@ class SessionState:
             elif name == "ConstraintsSetStmt":
                 self._constraints.append(statement.text)
             self._local.update(found.lower() for found in _SET_CONFIG.findall(statement.text))
+
+    def suspect(self, classified: Classified) -> None:
+        """These statements may set what their text does not say."""
+        self._may_be_reset |= bool(classified.functions) or StatementKind.UNKNOWN in classified.kinds
 
     def note_temporary(self, classified: Classified) -> None:
         """The temporary tables that these statements make are there."""
@@ -79,6 +86,7 @@ class SessionState:
 
         Raises LockstepError where a deferred constraint is violated in between.
         """
+        self.refuse_lost(connection)
         if self._constraints:
             try:
                 execute(connection, "SET CONSTRAINTS ALL IMMEDIATE")
@@ -91,6 +99,16 @@ class SessionState:
                     "together into `with lockstep.plain():`, or what takes long into a revision of its own"
                 ) from error
         return {name: _setting(connection, name) for name in sorted(self._local)}
+
+    def refuse_lost(self, connection: Connection) -> None:
+        """Raise LockstepError where the revision's own SQL has reset Lockstep's settings: before a commit."""
+        if self._may_be_reset and _setting(connection, AT_WORK) != "on":
+            self._may_be_reset = False
+            raise LockstepError(
+                "SQL of the revision's own has taken away what Lockstep has set for its session, by which "
+                "what was given back stays: a function, or a statement that is built at run time, resets all "
+                "settings (RESET ALL). Let it reset those that it has set, by their names"
+            )
 
     def after_commit(self, connection: Connection, held: dict[str, str | None]) -> None:
         """Let the settings hold on, for the session now; the constraints are deferred again."""
