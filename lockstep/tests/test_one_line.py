@@ -44,14 +44,14 @@ def test_with_a_configuration_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_where_env_has_not_adopted_lockstep(tmp_path: Path, cluster18: Cluster, database: str) -> None:
     typed(tmp_path, "alembic", "init", "migrations")
-    line = said(tmp_path, "lockstep", "status")
+    line = said(tmp_path, "lockstep", "archive")
     assert "migrations/env.py" in line
     assert "does not call lockstep.run(); `lockstep init` puts it there" in line
     ini = tmp_path / "alembic.ini"
     ini.write_text(
         ini.read_text().replace("driver://user:pass@localhost/dbname", cluster18.url(database, "psycopg"))
     )
-    assert said(tmp_path, "lockstep", "status") == (
+    assert said(tmp_path, "lockstep", "archive") == (
         "lockstep: migrations/env.py does not call lockstep.run(); "
         "`lockstep init` puts it there, or shows what to write"
     )

@@ -13,17 +13,27 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
-from lockstep.commands import abandon, doctor, snapshots, tune
+from lockstep.commands import abandon, doctor, history, snapshots, tune
 from lockstep.commands.init import adopt
-from lockstep.commands.project import ConfigFiles, Section, on_each_database, one_line_errors
-from lockstep.commands.status import Status, lines, purge, sizes, status
+from lockstep.commands.project import (
+    ConfigFiles,
+    Section,
+    look_at_each_database,
+    on_each_database,
+    one_line_errors,
+)
+from lockstep.commands.revisions import status_of
+from lockstep.commands.status import Status, lines, purge, sizes
 from lockstep.errors import LockstepError
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Ledger
 from lockstep.steps.step import Kind
 
 if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
+
+    from lockstep.commands.project import Project
 
 main = typer.Typer(
     help="What Lockstep has half done and what it keeps; `alembic upgrade` and `downgrade` do the work.",
@@ -49,11 +59,16 @@ def init(*, config: ConfigFiles = None, name: Section = "alembic") -> None:
 
 @main.command(name="status")
 def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_json: AsJson = False) -> None:
-    """Tell whether a revision is half done, and how far it has come. Exit status 3 where one is."""
+    """Tell what is pending, whether a revision is half done, and how far it has come.
+
+    Also for a project that has not adopted Lockstep. Exit status 3 where a revision is half done.
+    """
     found: list[Status] = []
-    on_each_database(
-        config, name, lambda connection, table, heads: found.append(status(connection, table, heads))
-    )
+
+    def look(project: Project, context: MigrationContext, heads: tuple[str, ...]) -> None:
+        found.append(status_of(project, context, heads))
+
+    look_at_each_database(config, name, look)
     if as_json:
         shown = [one.to_json() for one in found]
         typer.echo(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2))
@@ -61,6 +76,8 @@ def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_jso
         if len(found) > 1:
             typer.echo(f"version table {one.version_table} of database {one.database}:")
         typer.echo(f"at {', '.join(one.heads) or 'base'}")
+        if one.pending:
+            typer.echo(f"pending: {', '.join(one.pending)} (alembic upgrade head)")
         for line in lines(one) or ["nothing is half done"]:
             typer.echo(line)
         for entry in (entry for underway in one.underway for entry in underway.entries):
@@ -184,5 +201,6 @@ def resolve(
 
 abandon.register(main)
 doctor.register(main)
+history.register(main)
 snapshots.register(main)
 tune.register(main)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
 
+    from lockstep.revision.ledger import Ledger
+
 ConfigFiles = Annotated[
     list[str] | None,
     typer.Option(
@@ -155,6 +157,33 @@ def on_each_database(
             return []
 
         project.run(read, dont_mutate=True)
+
+
+def look_at_each_database(
+    files: list[str] | None,
+    section: str,
+    look: Callable[[Project, MigrationContext, tuple[str, ...]], None],
+) -> None:
+    """Look through the project's own env.py, whether or not it has adopted Lockstep: once for each time that
+    it migrates. Whatever goes wrong is one line, and exit status 1.
+    """
+    with one_line_errors():
+        project = Project(files, section)
+
+        def read(heads: Any, context: MigrationContext) -> list[Any]:
+            if context.connection is None:
+                raise LockstepError(f"{project.env} gives no connection to context.configure()")
+            look(project, context, tuple(heads))
+            return []
+
+        with in_silence():
+            project.run(read, dont_mutate=True)
+
+
+def ledger_of(context: MigrationContext) -> Ledger | None:
+    """The ledger of the version table; None where env.py does not call lockstep.run()."""
+    migrator = context.opts.get(OPTION)
+    return None if migrator is None else migrator.ledger
 
 
 def _raised(error: Exception, env: Path, *, adopted: bool) -> str:

@@ -30,12 +30,15 @@ class Status:
     underway: list[Underway]
     """The revisions that are half done: on branches there may be several."""
     kept: list[archive.Kept]
+    pending: tuple[str, ...] = ()
+    """The revisions between here and the heads, in the order in which they would run."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "database": self.database,
             "version_table": self.version_table,
             "heads": list(self.heads),
+            "pending": list(self.pending),
             "half_done": [
                 {
                     "revision": underway.revision,

@@ -43,6 +43,7 @@ def run(
     target_metadata: Any = None,
     pace: Pace | None = None,
     short_way: bool = True,
+    keep_sources: bool = True,
     on_event: Callable[[dict[str, Any]], object] | str | Path | None = None,
     arguments: Mapping[str, Any] | None = None,
     **configure: Any,
@@ -58,6 +59,9 @@ def run(
     ones. ``arguments`` are given to each revision's ``upgrade()`` and ``downgrade()``, as Alembic's
     ``context.run_migrations(**arguments)`` does. An ``env.py`` may call it several times: for tenants, say.
 
+    The file of each revision is kept in the database, for the way down from a program that does not have it
+    (`lockstep go`); not with ``keep_sources=False``.
+
     ``on_event`` is called with each event (``lockstep.steps.events``), or is a file that gets them as JSON
     lines; so does the file of ``alembic -x lockstep_events=FILE``.
 
@@ -70,7 +74,10 @@ def run(
         configure["target_metadata"] = target_metadata
         asked = context.get_x_argument(as_dictionary=True).get("lockstep_events")
         with received_by(on_event, asked):
-            _run(url, connection, pace or Pace(), configure, short_way=short_way, arguments=arguments or {})
+            _run(
+                url, connection, pace or Pace(), configure,
+                short_way=short_way, keep_sources=keep_sources, arguments=arguments or {},
+            )  # fmt: skip
     except SyntaxError as error:
         if context.config.cmd_opts is None:
             raise
@@ -89,6 +96,7 @@ def _run(
     configure: dict[str, Any],
     *,
     short_way: bool,
+    keep_sources: bool,
     arguments: Mapping[str, Any],
 ) -> None:
     connection = connection if connection is not None else context.config.attributes.get("connection")
@@ -113,7 +121,10 @@ def _run(
             return
         with connected.begin():
             ledger.locate(connected, table, schema)
-        migrator = Migrator(replace(pace, version_table=ledger.version_table), ledger, short_way=short_way)
+        migrator = Migrator(
+            replace(pace, version_table=ledger.version_table), ledger,
+            short_way=short_way, keeps_source=keep_sources,
+        )  # fmt: skip
         migrator.transaction.listener.asyncpg = is_asyncpg(url, connection)
         _run_online(connected, migrator, configure, arguments)
 

@@ -97,7 +97,8 @@ class Ledger:
             catalog.scalar(
                 connection,
                 "SELECT to_regclass('lockstep.version_table') IS NOT NULL "
-                "AND to_regclass('lockstep.control') IS NOT NULL",
+                "AND to_regclass('lockstep.control') IS NOT NULL "
+                "AND to_regclass('lockstep.applied') IS NOT NULL",
             )
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.postgres import catalog
 from lockstep.postgres.servers import database_of
 from lockstep.postgres.session import execute
+from lockstep.revision import history
 from lockstep.steps import control
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def create(connection: Connection, version_table: str) -> None:
     if older:
         execute(connection, _FROM_ONE_ENTRY)
         log.info("the ledger of an older Lockstep was brought up to date")
-    _at_once(connection, _CREATE + control.CREATE)
+    _at_once(connection, _CREATE + control.CREATE + history.CREATE)
     if older:
         _rename(connection, _older_name(version_table), version_table)
 
@@ -187,7 +188,7 @@ def claim(connection: Connection, version_table: str) -> None:
 
 
 def _rename(connection: Connection, old: str, new: str) -> None:
-    for table in ("revision", "archive"):
+    for table in ("revision", "archive", "applied"):
         connection.exec_driver_sql(
             f"UPDATE lockstep.{table} SET version_table = %(new)s WHERE version_table = %(old)s",
             {"old": old, "new": new},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from lockstep.postgres.statements import Classified
     from lockstep.revision.record import Record
     from lockstep.revision.session_state import SessionState
+
+#: How Alembic writes its version table.
+_WRITES = re.compile(r"(INSERT INTO|UPDATE|DELETE FROM) ")
 
 #: Answers a statement that is not to be run.
 _NOTHING = "SELECT FROM generate_series(1, 0)"
@@ -61,6 +65,8 @@ class Listener:
         """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
         """Whether the statement that failed was the revision's own, under a lock_timeout."""
+        self.together_with: tuple[str, dict[str, Any]] | None = None
+        """What is sent in one statement with the next one that writes the version table."""
         self.made: list[str] = []
         """What takes back the types that the operation at hand has made on the way, the last one first."""
 
@@ -124,6 +130,9 @@ class Listener:
         if self._state is not None:
             statement = self._state.lasting(statement)
         if not self._hears:
+            if self.together_with is not None and _WRITES.match(statement):
+                (also, values), self.together_with = self.together_with, None
+                return f"WITH lockstep_applied AS ({also}) {statement}", {**(parameters or {}), **values}
             self._look(statement)
             if self._made_before and made.type_undo(connection, statement) in self._made_before:
                 return _NOTHING, parameters

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import CannotContinueError
 from lockstep.postgres import catalog
+from lockstep.revision import history
 from lockstep.revision.open_transaction import OpenTransaction
 from lockstep.revision.performing import Performing, write_sql
 from lockstep.revision.planning import Planning
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from alembic.runtime.migration import MigrationContext, RevisionStep
+    from alembic.runtime.migration import MigrationContext, MigrationInfo, RevisionStep
     from sqlalchemy.engine import Connection
 
     from lockstep.revision.ledger import Ledger, Underway
@@ -34,10 +36,13 @@ log = logging.getLogger("alembic.lockstep")
 class Migrator:
     """The parts that run the revisions of one Alembic run, and which revision is at hand."""
 
-    def __init__(self, pace: Pace, ledger: Ledger, *, short_way: bool = True) -> None:
+    def __init__(
+        self, pace: Pace, ledger: Ledger, *, short_way: bool = True, keeps_source: bool = True
+    ) -> None:
         self.pace = pace
         self.ledger = ledger
         self.short_way = short_way
+        self.keeps_source = keeps_source
         self.context: MigrationContext
         self.transaction = OpenTransaction(pace)
         self.planning: Planning
@@ -94,7 +99,8 @@ class Migrator:
         revision = str(step.revision.revision)
         direction = "upgrade" if step.is_upgrade else "downgrade"
         self.planning = self._planning(revision, direction, keeps=self._keeps_anything(direction))
-        source_hash = hashlib.sha256(Path(step.revision.path).read_bytes()).hexdigest()
+        source = Path(step.revision.path).read_bytes()
+        source_hash = hashlib.sha256(source).hexdigest()
         record = self._record = Record(self.ledger, revision, direction, source_hash)
         self._performing = Performing(self.planning, self.transaction, record)
         if self.planning.offline:
@@ -105,7 +111,20 @@ class Migrator:
             _continue(known, direction)
             record.committed, record.in_another_session = known, True
         running = Running(self.planning, self.transaction, record)
+        started = time.monotonic()
         running.run(function, together=self.short_way, **arguments)
+        self.transaction.listener.together_with = self._applied(
+            step.revision, direction, time.monotonic() - started, source
+        )
+
+    def _applied(
+        self, script: Any, direction: str, seconds: float, source: bytes
+    ) -> tuple[str, dict[str, Any]]:
+        """What writes down that a revision was applied."""
+        keeps = self.keeps_source and direction != "downgrade" and script.path.endswith(".py")
+        return history.statement(
+            self.ledger.version_table, script, direction, seconds, source if keeps else None
+        )
 
     def _keeps_anything(self, direction: str) -> bool:
         """Whether downgrades of this version table kept anything; asked once, and after each downgrade."""
@@ -121,14 +140,30 @@ class Migrator:
             )
         return self._keeps
 
-    def finish(self, **_: Any) -> None:
-        """Alembic's on_version_apply hook: forget the ledger in the transaction of the version table."""
+    def finish(self, step: MigrationInfo, **_: Any) -> None:
+        """Alembic's on_version_apply hook: forget the ledger in the transaction of the version table, and
+        write down what was applied where no statement has taken that along.
+        """
+        if not self.planning.offline:
+            self._write_history(step)
         if self._record is not None and not self.planning.offline:
             self._record.finish(self.planning.connection)
             self.settled(self._record.revision)
             self._keeps = None if self.planning.direction == "downgrade" else self._keeps
             if self.planning.direction == "downgrade":
                 self.ledger.claim(self.planning.connection)
+
+    def _write_history(self, step: MigrationInfo) -> None:
+        listener = self.transaction.listener
+        left, listener.together_with = [listener.together_with], None
+        if step.is_stamp:
+            scripts: list[Any] = [
+                step.revision_map.get_revision(name) for name in step.destination_revision_ids
+            ]
+            left = [self._applied(one, "stamp", 0, Path(one.path).read_bytes()) for one in scripts]
+        for one in left:
+            if one is not None:
+                self.planning.connection.exec_driver_sql(*one)
 
     # -- an operation ----------------------------------------------------------------------------------
 
