@@ -74,3 +74,8 @@ def options_of_the_command() -> dict[str, Any]:
     """What the command gave to Alembic: "fn" is what it came to do; ``configure()`` adds to it."""
     proxied: EnvironmentContext = alembic.context._proxy  # type: ignore[attr-defined]  # noqa: SLF001
     return proxied.context_opts
+
+
+def is_revision_command() -> bool:
+    """Whether the command is ``alembic revision`` or ``alembic check``."""
+    return "revision_context" in options_of_the_command()

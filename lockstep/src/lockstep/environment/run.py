@@ -19,6 +19,7 @@ from lockstep.commands import status
 from lockstep.environment.connection import connected_to, is_asyncpg, synchronous
 from lockstep.environment.failures import explained
 from lockstep.errors import LockstepError
+from lockstep.operations.backfill import is_unfilled, not_filled_in
 from lockstep.revision import privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
@@ -105,6 +106,10 @@ def _run(
     if url is None and connection is None:
         raise LockstepError("lockstep.run() takes url=… or connection=…, or sqlalchemy.url in the ini file")
     _hide_own_schema(configure)
+    if private_names.is_revision_command():
+        from lockstep.autogenerate.directives import safely  # noqa: PLC0415  # migrating does without
+
+        configure = safely(configure)
     schema, table = configure.get("version_table_schema"), configure.get("version_table", "alembic_version")
     ledger = Ledger(f"{schema or ''}.{table}")
     if context.is_offline_mode():
@@ -230,6 +235,8 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
         for step in planned:
             if isinstance(step, RevisionStep):
                 revision = step.migration_fn
+                if step.is_upgrade and is_unfilled(revision):
+                    raise LockstepError(not_filled_in(step.revision.path))
                 # Alembic logs a step by its function's name.
                 step.migration_fn = functools.update_wrapper(
                     functools.partial(

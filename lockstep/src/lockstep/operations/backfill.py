@@ -68,6 +68,22 @@ def in_one_update(operations: Operations, operation: BackfillOp) -> None:
     operations.execute(sa.text(f"UPDATE {fill.table} SET {fill.assignments} WHERE {fill.predicate}"))
 
 
+def is_unfilled(function: Any) -> bool:
+    """Whether a revision's function has an ``op.backfill`` with the dots that autogenerate wrote for a value,
+    as its compiled code tells: so it is known before its first operation.
+    """
+    code = getattr(function, "__code__", None)
+    return code is not None and "backfill" in code.co_names and ... in code.co_consts
+
+
+def not_filled_in(where: str) -> str:
+    """What to do there."""
+    return (
+        f"{where}: write a value in place of the dots of op.backfill: a constant, or SQL over a row's "
+        'columns, such as sa.text("lower(name)")'
+    )
+
+
 @plans(BackfillOp, lambda op: describe(op, op.table_name, ",".join(op.values)))
 def backfill(call: Call[BackfillOp]) -> Plan:
     """What it overwrites is lost, but for a column that the revision itself added; and values that were given
@@ -110,6 +126,8 @@ def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:
 
     if not operation.values:
         raise LockstepError(f"op.backfill of {operation.table_name}: values is empty")
+    if unfilled := [column for column, value in operation.values.items() if value is ...]:
+        raise LockstepError(not_filled_in(f"op.backfill of {operation.table_name}.{unfilled[0]}"))
     expressions = tuple(rendered(value) for value in operation.values.values())
     columns = tuple(operation.values)
     assignments = ", ".join(f"{quote(c)} = {e}" for c, e in zip(columns, expressions, strict=True))

@@ -1,0 +1,1 @@
+"""What ``alembic revision --autogenerate`` writes: revisions that run while the program before them runs."""
