@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import alembic
+
 from ordinary import revisions
 from project import Project
 from testing.cluster import Cluster
@@ -25,9 +27,12 @@ BAR = 1.3
 
 _ENVIRONMENTS = {
     "plain": """
+from logging.config import fileConfig
+
 from alembic import context
 from sqlalchemy import create_engine, pool
 
+fileConfig(context.config.config_file_name)
 url = context.config.get_main_option("sqlalchemy.url")
 with create_engine(url, poolclass=pool.NullPool).connect() as connection:
     context.configure(connection=connection, transaction_per_migration=True)
@@ -40,6 +45,10 @@ import lockstep
 lockstep.run()
 """,
 }
+
+#: How both of them log: as the ini file says that `alembic init` writes.
+_TEMPLATE = Path(alembic.__file__).parent / "templates/generic/alembic.ini.mako"
+_LOGGING = _TEMPLATE.read_text()[_TEMPLATE.read_text().index("[loggers]") :]
 
 #: What either of them imports, and nothing else of it counts in the second measurement.
 _INSIDE = """
@@ -67,7 +76,7 @@ def _run(cluster: Cluster, folder: Path, kind: str, *, whole: bool) -> float:
     ini = folder / kind / "alembic.ini"
     ini.write_text(
         f"[alembic]\nscript_location = {folder / kind}\npath_separator = os\n"
-        f"sqlalchemy.url = {cluster.url(database, 'psycopg').replace('%', '%%')}\n"
+        f"sqlalchemy.url = {cluster.url(database, 'psycopg').replace('%', '%%')}\n{_LOGGING}"
     )
     if whole:
         command = [sys.executable, "-m", "alembic", "-c", str(ini), "upgrade", "head"]

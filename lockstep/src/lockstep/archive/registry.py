@@ -83,6 +83,11 @@ def listed(connection: Connection) -> list[Kept]:
     ]
 
 
+def kept_of(connection: Connection, version_table: str) -> list[Kept]:
+    """What is kept of a version table."""
+    return [one for one in listed(connection) if one.version_table == version_table]
+
+
 def of_version_table(connection: Connection, version_table: str) -> list[Kept]:
     """What is kept of a version table, and of earlier ones of its name, which were dropped and made anew:
     that is given back to nobody.

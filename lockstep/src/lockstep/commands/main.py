@@ -78,7 +78,7 @@ def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_jso
         typer.echo(f"at {', '.join(one.heads) or 'base'}")
         if one.pending:
             typer.echo(f"pending: {', '.join(one.pending)} (alembic upgrade head)")
-        for line in lines(one) or ["nothing is half done"]:
+        for line in lines(one.underway, one.kept) or ["nothing is half done"]:
             typer.echo(line)
         for entry in (entry for underway in one.underway for entry in underway.entries):
             typer.echo(f"  {entry.says}: {entry.done} of {len(entry.steps)} steps")

@@ -62,16 +62,16 @@ class Status:
 
 def status(connection: Connection, version_table: str, heads: tuple[str, ...]) -> Status:
     """Read the status; locks nothing."""
-    kept = [k for k in archive.listed(connection) if k.version_table == version_table]
+    kept = archive.kept_of(connection, version_table)
     database = str(catalog.scalar(connection, "SELECT current_database()"))
     return Status(database, version_table, heads, Ledger(version_table).read_all(connection), kept)
 
 
-def lines(found: Status) -> list[str]:
-    """The status in a line each: nothing where nothing is half done and nothing is kept."""
-    told = [str(underway) for underway in found.underway]
-    if found.kept:
-        told.append(f"kept of what downgrades dropped: {len(found.kept)}; see: lockstep archive")
+def lines(half_done: list[Underway], kept: list[archive.Kept]) -> list[str]:
+    """What is half done and what is kept in a line each: nothing where there is nothing."""
+    told = [str(underway) for underway in half_done]
+    if kept:
+        told.append(f"kept of what downgrades dropped: {len(kept)}; see: lockstep archive")
     return told
 
 

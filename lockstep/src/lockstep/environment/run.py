@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import operations, private_names
+from lockstep.archive import registry as archive
 from lockstep.archive.restore import restore_the_rest, rewind_sequences
 from lockstep.commands import status
 from lockstep.environment.connection import connected_to, is_asyncpg, synchronous
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from alembic.config import Config
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from lockstep.revision.ledger import Underway
 
 log = logging.getLogger("alembic.lockstep")
 
@@ -182,7 +185,7 @@ def _run_online(
 ) -> None:
     _configure(migrator, {**configure, "connection": connected, "transaction_per_migration": True})
     if "destination_rev" not in context.get_context().opts:
-        tell_status(connected, migrator.ledger.version_table)
+        tell_status(connected, migrator.ledger)
         with context.begin_transaction():
             context.run_migrations(**arguments)
         return
@@ -193,21 +196,25 @@ def _run_online(
                 raise LockstepError(denied)
             migrator.ledger.create(connected)
             migrator.ledger.begin(connected)
-        tell_status(connected, migrator.ledger.version_table)
+            _tell(migrator.half_done(), archive.kept_of(connected, migrator.ledger.version_table))
         with context.begin_transaction():
             context.run_migrations(**arguments)
         if connected.in_transaction():
             connected.commit()
 
 
-def tell_status(connected: Connection, version_table: str) -> None:
-    """Log in a line each what is half done and what is kept."""
+def tell_status(connected: Connection, ledger: Ledger) -> None:
+    """Log in a line each what is half done and what is kept; nothing is locked, and nothing made."""
     with connected.begin():
         if denied := privileges.refusal(connected):
             log.warning("%s", denied)
             return
-        for line in status.lines(status.status(connected, version_table, ())):
-            log.info("%s", line)
+        _tell(ledger.read_all(connected), archive.kept_of(connected, ledger.version_table))
+
+
+def _tell(underway: list[Underway], kept: list[archive.Kept]) -> None:
+    for line in status.lines(underway, kept):
+        log.info("%s", line)
 
 
 def _with_archive(migrator: Migrator, revision: Callable[..., None]) -> Callable[..., None]:

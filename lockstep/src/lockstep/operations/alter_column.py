@@ -12,7 +12,7 @@ from lockstep.operations.alter_column_nullable import set_not_null
 from lockstep.operations.column_type import retype
 from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
-from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.catalog import TABLE, literal, qualified, quote, table_of
 from lockstep.postgres.rehearsal import rehearsal
 from lockstep.revision.planning import SMALL
 from lockstep.steps.step import AsWritten, Step
@@ -130,26 +130,30 @@ def _is_a_moment(call: Call[ops.AlterColumnOp]) -> bool:
         or planning.is_created(operation.table_name, operation.schema)
     ):
         return False
-    table = planning.find_table(operation.table_name, operation.schema)
-    if table is None or table.size is None or table.size > SMALL:
-        return False
-    return bool(
-        catalog.scalar(
-            planning.connection,
-            """
-            SELECT bool_and(relkind = 'r') AND sum(
-                pg_relation_size(oid) + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)) <= %(most)s
-            FROM pg_class WHERE oid IN (
-                SELECT %(oid)s UNION SELECT unnest(ARRAY[k.conrelid, k.confrelid])
-                FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = %(oid)s AND a.attname = %(column)s
-                WHERE k.contype = 'f' AND (k.conrelid = %(oid)s AND a.attnum = ANY (k.conkey)
-                                        OR k.confrelid = %(oid)s AND a.attnum = ANY (k.confkey)))
-            """,
-            oid=table.oid,
-            column=operation.column_name,
-            most=SMALL,
-        )
+    found = catalog.rows(
+        planning.connection,
+        _SMALL_WITH_ITS_KEYS,
+        name=qualified(operation.table_name, operation.schema),
+        column=operation.column_name,
+        most=SMALL,
     )
+    planning.note_table(operation.table_name, operation.schema, table_of(found[0]) if found else None)
+    return bool(found and found[0].is_small)
+
+
+#: A table, and whether it is small together with those that foreign keys of the column connect it to.
+_SMALL_WITH_ITS_KEYS = f"""
+SELECT {TABLE}, (
+    SELECT bool_and(relkind = 'r') AND sum(
+        pg_relation_size(oid) + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)) <= %(most)s
+    FROM pg_class WHERE oid IN (
+        SELECT c.oid UNION SELECT unnest(ARRAY[k.conrelid, k.confrelid])
+        FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s
+        WHERE k.contype = 'f' AND (k.conrelid = c.oid AND a.attnum = ANY (k.conkey)
+                                OR k.confrelid = c.oid AND a.attnum = ANY (k.confkey)))
+) AS is_small
+FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
+"""
 
 
 def _undo(connection: Connection, table: Table, operation: ops.AlterColumnOp) -> tuple[str, ...] | None:

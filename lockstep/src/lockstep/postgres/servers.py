@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Where a connection's ``info`` keeps what it has come to.
 _DATABASE = "lockstep_database"
+_PID = "lockstep_backend_pid"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ def database_of(connection: Connection) -> Database:
     known: Database | None = connection.info.get(_DATABASE)
     if known is None:
         known = connection.info[_DATABASE] = _ask(connection)
+    return known
+
+
+def backend_pid(connection: Connection) -> int:
+    """The process of the server that serves the connection; asked once in its life. A pooler in transaction
+    mode, behind which it changes, is refused.
+    """
+    known: int | None = connection.info.get(_PID)
+    if known is None:
+        known = connection.info[_PID] = int(catalog.scalar(connection, "SELECT pg_backend_pid()"))
     return known
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.postgres.session import execute, sqlstate
+from lockstep.postgres.session import sqlstate
 from lockstep.revision import ledger_format
 from lockstep.revision.ledger_format import ARCHIVE_SCHEMA, SCHEMA
 from lockstep.steps.step import Step
@@ -109,13 +109,14 @@ class Ledger:
         """
         if self.exists(connection):
             return
-        user, database = (
-            catalog.quote(catalog.scalar(connection, f"SELECT {name}"))
-            for name in ("current_user", "current_database()")
-        )
+        # Of several that start at once on a new database, for a version table each, one makes them.
+        here = catalog.rows(
+            connection,
+            "SELECT current_user, current_database(), "
+            "pg_advisory_xact_lock(hashtextextended('lockstep', 0))::text",
+        )[0]
+        user, database = catalog.quote(here[0]), catalog.quote(here[1])
         try:
-            # Of several that start at once on a new database, for a version table each, one makes them.
-            execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended('lockstep', 0))")
             ledger_format.create(connection, self.version_table)
         except Exception as error:
             if sqlstate(error) != "42501":

@@ -90,19 +90,15 @@ def create(connection: Connection, version_table: str) -> None:
         f"COMMENT ON SCHEMA {schema} IS {catalog.literal(comment)}; END IF;"
         for schema, comment in SCHEMAS.items()
     ]
-    _at_once(connection, " ".join(schemas))
     older = _is_older(connection)
     if older:
         execute(connection, _FROM_ONE_ENTRY)
         log.info("the ledger of an older Lockstep was brought up to date")
-    _at_once(connection, _CREATE + control.CREATE + history.CREATE)
+    # As one: psycopg may have been told to prepare what it sends.
+    statements = " ".join((*schemas, _CREATE, control.CREATE, history.CREATE))
+    execute(connection, f"DO {catalog.literal(f'BEGIN {statements} END')}")
     if older:
         _rename(connection, _older_name(version_table), version_table)
-
-
-def _at_once(connection: Connection, statements: str) -> None:
-    """Run them as one: psycopg may have been told to prepare what it sends."""
-    execute(connection, f"DO {catalog.literal(f'BEGIN {statements} END')}")
 
 
 def _is_older(connection: Connection) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.postgres.servers import connect_again, database_of
+from lockstep.postgres.servers import backend_pid, connect_again, database_of
 from lockstep.postgres.session import AT_WORK, execute
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def only_migrator(
     """
     _refuse_transaction_pooling(connected)
     with _set_at_work(connected):
-        with connected.begin():
-            lock = f"lockstep {resolved_version_table(connected, version_table, schema)}"
-        _wait_for(connected, lock, waits=waits)
+        lock = _wait_for_lock(connected, version_table, schema, waits=waits)
         try:
             yield
         finally:
@@ -67,20 +65,23 @@ def resolved_version_table(connected: Connection, name: str, schema: str | None)
     the one that the search_path finds, or the one that will be created.
     """
     qualified = f"{catalog.quote(schema)}.{catalog.quote(name)}" if schema else catalog.quote(name)
-    found = catalog.scalar(
+    home = catalog.scalar(
         connected,
-        "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.oid = to_regclass(%(name)s)",
+        "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid = to_regclass(%(name)s)), %(schema)s::name, current_schema(), '')",
         name=qualified,
+        schema=schema,
     )
-    home = found or schema or catalog.scalar(connected, "SELECT current_schema()") or ""
     return f"{catalog.quote(str(home))}.{catalog.quote(name)}"
 
 
-def _wait_for(connected: Connection, lock: str, *, waits: bool) -> None:
+def _wait_for_lock(connected: Connection, version_table: str, schema: str | None, *, waits: bool) -> str:
+    """Wait until the version table's lock is held; return its name."""
+    lock = ""
     told = False
     while True:
         with connected.begin():
+            lock = lock or f"lockstep {resolved_version_table(connected, version_table, schema)}"
             if catalog.scalar(
                 connected, "SELECT pg_try_advisory_lock(hashtextextended(%(lock)s, 0))", lock=lock
             ):
@@ -93,6 +94,7 @@ def _wait_for(connected: Connection, lock: str, *, waits: bool) -> None:
         time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
     if told:
         log.info("the other migrator is done")
+    return lock
 
 
 @contextmanager
@@ -113,8 +115,8 @@ def _set_at_work(connected: Connection) -> Iterator[None]:
         yield
     finally:
         with suppress(DBAPIError), connected.begin():
-            for name in settings:
-                execute(connected, f"RESET {name}")
+            resets = " ".join(f"RESET {name};" for name in settings)
+            execute(connected, f"DO 'BEGIN {resets} END'")
 
 
 def _tell_who_migrates(connected: Connection, lock: str) -> None:
@@ -146,7 +148,7 @@ def _refuse_transaction_pooling(connected: Connection) -> None:
     server session that the first one used, though the first is still open.
     """
     with connected.begin():
-        real = catalog.scalar(connected, "SELECT pg_backend_pid()")
+        real = backend_pid(connected)
     driver: Any = connected.connection.dbapi_connection
     announced = driver.info.backend_pid
     if announced == real:

@@ -133,6 +133,10 @@ class Planning:
             self.touched.found[name, schema] = catalog.find_table(self.connection, name, schema)
         return self.touched.found[name, schema]
 
+    def note_table(self, name: str, schema: str | None, table: Table | None) -> None:
+        """The table of that name was looked up together with something else."""
+        self.touched.found[name, schema] = table
+
     def needs_no_plan(self, table: Table) -> bool:
         """Whether an operation on the table takes a moment, whatever it is, and its plan is left out."""
         takes_a_moment = not self.touched.plans_small and table.size is not None and table.size <= SMALL

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from lockstep.postgres.servers import backend_pid
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -85,9 +87,7 @@ class Watcher:
     def _connect(self, connection: Connection) -> None:
         reason = "the engine gives the same connection again"
         try:
-            with connection.begin():
-                found = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-            self._pid = int(found or 0)
+            self._pid = backend_pid(connection)
             fairy = connection.engine.raw_connection()
             other = fairy.dbapi_connection
             if other is not None and other is not self._driver:
@@ -125,6 +125,8 @@ class Watcher:
         Others are the client sessions connected to this database, idle ones included: any of them may come
         for the table at the next moment. A table that the transaction itself made is nobody's yet.
         """
+        if self.is_alone():
+            return False
         if self._other is None:
             return True
         try:
@@ -168,11 +170,11 @@ class Watcher:
     def _look(self) -> None:
         while True:
             self._watching.wait()
+            turn = self._turn
             if self._closed.wait(INTERVAL):
                 return
-            turn = self._turn
-            if not self._watching.is_set() or self._other is None:
-                continue
+            if turn != self._turn or not self._watching.is_set() or self._other is None:
+                continue  # nobody has waited long for a transaction that was shorter than this
             try:
                 waited = self._scalar(_LONGEST_WAIT)
                 with self._mutex:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
-from lockstep.postgres.servers import connect_again, database_of
+from lockstep.postgres.servers import backend_pid, connect_again, database_of
 from lockstep.postgres.session import execute, set_lock_timeout, sqlstate, transaction
 from lockstep.steps import events
 from lockstep.steps.patience import InTheWayError, Patience
@@ -146,7 +146,7 @@ def watch(
     names each blocker once. Tables that an autovacuum worker holds are added to ``patience.vacuumed``.
     """
     delay = 1.0 if patience is None else pace.lock_timeout / 2
-    pid = catalog.scalar(connection, "SELECT pg_backend_pid()")
+    pid = backend_pid(connection)
     here = database_of(connection)
     stop = threading.Event()
 
