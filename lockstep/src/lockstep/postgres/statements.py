@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,8 @@ class Classified:
 def classify(sql: str) -> Classified:
     """The statements of a text, which may be written for a driver (``%(name)s``, ``%s``, ``%%``).
 
-    A DO block counts as the statements of its body; what it builds at run time is UNKNOWN.
+    A DO block counts as the statements of its body, which may run or not: what they create is created where
+    it is not there. What it builds at run time is UNKNOWN.
     """
     try:
         return Classified(tuple(_statements(sql)))
@@ -215,9 +216,14 @@ def _do_block(text: str, fields: Node) -> Iterator[Statement]:
 def of_plpgsql(definition: str) -> list[Statement]:
     """The statements in the body of a DO block or of a function in PL/pgSQL, given whole."""
     try:
-        return list(_in_plpgsql(parse_plpgsql(definition)))
+        return [_perhaps(statement) for statement in _in_plpgsql(parse_plpgsql(definition))]
     except (ParseError, ValueError):
         return [Statement(definition, StatementKind.UNKNOWN)]
+
+
+def _perhaps(statement: Statement) -> Statement:
+    creates = tuple(replace(created, if_not_exists=True) for created in statement.creates)
+    return replace(statement, creates=creates)
 
 
 def _in_plpgsql(tree: Any) -> Iterator[Statement]:
@@ -228,12 +234,28 @@ def _in_plpgsql(tree: Any) -> Iterator[Statement]:
     if not isinstance(tree, dict):
         return
     for name, value in tree.items():
-        if name in {"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors", "PLpgSQL_stmt_call"}:
-            yield Statement(str(value.get("query", "")), StatementKind.UNKNOWN)
+        built = value.get("query", "") if name in _BUILT else None
+        if built is not None and (constant := _constant(built)) is not None:
+            yield from _statements(constant)
+        elif built is not None or name == "PLpgSQL_stmt_call":
+            yield Statement(str(built or ""), StatementKind.UNKNOWN)
         if name == "PLpgSQL_expr":
             yield from _statements(_as_statement(value["query"], value.get("parseMode", 0)))
         else:
             yield from _in_plpgsql(value)
+
+
+#: What runs a text that is built at run time: EXECUTE, and FOR … IN EXECUTE.
+_BUILT = {"PLpgSQL_stmt_dynexecute", "PLpgSQL_stmt_dynfors"}
+
+
+def _constant(built: Any) -> str | None:
+    """The text that EXECUTE runs, where it stands there as it is."""
+    (parsed,) = parse(f"SELECT {built['PLpgSQL_expr']['query']}")
+    (target,) = parsed["stmt"]["SelectStmt"]["targetList"]
+    constant: Node = target["ResTarget"]["val"].get("A_Const", {})
+    text: str | None = constant.get("sval", {}).get("sval")
+    return text
 
 
 def _as_statement(query: str, mode: int) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.statements import Classified
+    from lockstep.postgres.syntax import CreatedObject
     from lockstep.revision.record import Record
     from lockstep.revision.session_state import SessionState
 
@@ -61,6 +62,8 @@ class Listener:
         self._made_before: frozenset[str] = frozenset()
         self._hears = False
         self._answered = False
+        self._there: frozenset[CreatedObject] = frozenset()
+        """What the statement at hand would create, and is there."""
         self.asyncpg = False
         """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
@@ -152,6 +155,7 @@ class Listener:
                         self._state.note_temporary(classified)
                     return answer, [()] if many else ()
             self._prepare(connection, classified)
+            self._there = made.already_there(connection, classified)
         if self.asyncpg and not parameters and context is not None and context.compiled is None:
             return statement.replace("%", "%%"), parameters
         return statement, parameters
@@ -201,7 +205,7 @@ class Listener:
             if _is_setting(classified):
                 return
             temporary = self._state.temporary if self._state is not None else set()
-            undo_all = made.undo_of(connection, classified, temporary)
+            undo_all = made.undo_of(connection, classified, temporary, self._there)
             if in_autocommit(connection) and self._state is not None:
                 self._state.refuse_lost(connection)
         self._journal.pending.append(Sent(statement, cursor, reads=_reads(classified), undo=undo_all))

@@ -21,21 +21,47 @@ _TYPES = {"type": "TYPE", "domain": "DOMAIN"}
 _CHANGING = ["nextval", "setval", "lo_create", "lo_unlink", "lo_import", "lo_from_bytea", "lo_put"]
 
 
-def undo_of(connection: Connection, classified: Classified, temporary: set[str]) -> tuple[str, ...] | None:
+def already_there(connection: Connection, classified: Classified) -> frozenset[CreatedObject]:
+    """What a text creates only where it is not there (IF NOT EXISTS, a DO block), and is there: asked before
+    it runs.
+    """
+    perhaps = [created for created in classified.creates if created.if_not_exists and created.name]
+    return frozenset(
+        created
+        for created in perhaps
+        if catalog.scalar(
+            connection,
+            "SELECT to_regclass(%(name)s) IS NOT NULL OR to_regtype(%(name)s) IS NOT NULL",
+            name=_written(created),
+        )
+    )
+
+
+def _written(created: CreatedObject) -> str:
+    return (f"{quote(created.schema)}." if created.schema else "") + quote(created.name)
+
+
+def undo_of(
+    connection: Connection,
+    classified: Classified,
+    temporary: set[str],
+    there: frozenset[CreatedObject] = frozenset(),
+) -> tuple[str, ...] | None:
     """What takes back a text of SQL that was run: empty where it left nothing, None where it cannot be.
 
-    Called right after it, in its transaction. ``temporary``: see ``is_temporary``.
+    Called right after it, in its transaction. ``temporary``: see ``is_temporary``; ``there``: what
+    ``already_there`` has said.
     """
     undo: list[str] = []
     for statement in classified.statements:
         if statement.creates and all(_drop_word(one) for one in statement.creates):
             for created in statement.creates:
-                if created.temporary:
+                if created.temporary or created in there:
                     continue
                 drop = _drop(connection, created)
                 if drop is None:
                     return None
-                undo.insert(0, drop)
+                undo[:0] = [drop] if drop else []
         elif statement.kind is StatementKind.WRITES_ROWS and _writes_temporary_tables(
             connection, statement, temporary
         ):
@@ -90,8 +116,7 @@ def _drop_word(created: CreatedObject) -> str | None:
 
 
 def _drop(connection: Connection, created: CreatedObject) -> str | None:
-    """DROP for an object that this transaction has made; None where it was there before."""
-    written = (f"{quote(created.schema)}." if created.schema else "") + quote(created.name)
+    """DROP for an object that was made; empty where it was not, None where it has no name."""
     if not created.name:
         return None
     relation = created.kind in _RELATIONS
@@ -102,12 +127,11 @@ def _drop(connection: Connection, created: CreatedObject) -> str | None:
         connection,
         f"SELECT n.nspname AS schema, c.{name} AS name FROM {table} c "
         f"JOIN pg_namespace n ON n.oid = c.{name[:3]}namespace "
-        f"WHERE c.oid = {resolve}(%(name)s) "
-        + ("AND c.xmin = pg_current_xact_id()::xid" if created.if_not_exists else ""),
-        name=written,
+        f"WHERE c.oid = {resolve}(%(name)s)",
+        name=_written(created),
     )
     if not found:
-        return None
+        return "" if created.if_not_exists else None
     word = _drop_word(created)
     return f"DROP {word} IF EXISTS {quote(found[0].schema)}.{quote(found[0].name)}"
 
