@@ -15,8 +15,11 @@ from lockstep.postgres.syntax import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sqlalchemy.engine import Connection
+
     from lockstep.plan.asking import Asking
     from lockstep.plan.pending import PendingTable
+    from lockstep.postgres.catalog import Table
     from lockstep.postgres.syntax import Node
 
 
@@ -100,14 +103,16 @@ def _exists(asking: Asking, table: PendingTable, name: str) -> bool:
 
 
 def _in_catalog(asking: Asking, table: PendingTable, name: str) -> Node | None:
+    return in_catalog(asking.reader.connection, table.real, name) if table.real else None
+
+
+def in_catalog(connection: Connection, table: Table, name: str) -> Node | None:
     """A constraint that is there now, as ADD CONSTRAINT would have it; valid or not."""
-    if table.real is None:
-        return None
     found = catalog.rows(
-        asking.reader.connection,
+        connection,
         "SELECT pg_get_constraintdef(oid), convalidated FROM pg_constraint "
         "WHERE conrelid = %(oid)s AND conname = %(name)s",
-        oid=table.real.oid,
+        oid=table.oid,
         name=name,
     )
     if not found:

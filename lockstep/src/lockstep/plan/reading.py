@@ -90,16 +90,21 @@ class Reader:
             else:
                 execute(self.connection, end)
 
-    def rows(self, query: str) -> list[Any]:
-        """Put one question, in a savepoint."""
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """A savepoint: an error in it leaves the transaction as it was, and is one of this module's."""
         execute(self.connection, "SAVEPOINT lockstep_asking")
         try:
-            found = catalog.rows(self.connection, query)
+            yield
         except DBAPIError as error:
             execute(self.connection, "ROLLBACK TO SAVEPOINT lockstep_asking")
             raise meaning(error, self._timeout) from error
         execute(self.connection, "RELEASE SAVEPOINT lockstep_asking")
-        return found
+
+    def rows(self, query: str) -> list[Any]:
+        """Put one question."""
+        with self.asking():
+            return catalog.rows(self.connection, query)
 
     def where(
         self, table: PendingTable, condition: str, shown: Sequence[str], source: str | None = None
