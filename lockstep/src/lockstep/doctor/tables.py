@@ -85,6 +85,14 @@ class Database:
     def _ask(self, question: str) -> Any:
         return self.connection.execute(sa.text(question)).scalar()
 
+    def has_source(self, revision: str) -> bool:
+        """Whether Lockstep has kept the file of a revision that it applied."""
+        readable = "has_table_privilege(to_regclass('lockstep.applied'), 'SELECT')"
+        if not self.rows(f"SELECT WHERE to_regclass('lockstep.applied') IS NOT NULL AND {readable}"):
+            return False
+        found = "SELECT FROM lockstep.applied WHERE revision = :name AND source IS NOT NULL LIMIT 1"
+        return bool(self.rows(found, name=revision))
+
     def waiting(self) -> list[Any]:
         """Who waits for a lock of whom."""
         return self.rows(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic import context
 from alembic.runtime.migration import RevisionStep
+from alembic.util import CommandError
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -21,7 +22,7 @@ from lockstep.environment.connection import connected_to, is_asyncpg, synchronou
 from lockstep.environment.failures import explained
 from lockstep.errors import LockstepError
 from lockstep.operations.backfill import is_unfilled, not_filled_in
-from lockstep.revision import privileges, recovery
+from lockstep.revision import ahead, history, privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
 from lockstep.revision.one_migrator import only_migrator
@@ -234,6 +235,14 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     original = _asked()
 
     def steps(rev: Any, migration_context: Any) -> Iterator[Any]:
+        try:
+            yield from wrapped(rev, migration_context)
+        except CommandError as error:
+            if newer := _ahead(migrator, migration_context, rev):
+                raise LockstepError(ahead.told(newer)) from error
+            raise
+
+    def wrapped(rev: Any, migration_context: Any) -> Iterator[Any]:
         planned = (
             original(rev, migration_context)
             if migrator.planning.offline or "destination_rev" not in migration_context.opts
@@ -260,6 +269,14 @@ def _configure(migrator: Migrator, configure: dict[str, Any]) -> None:
     )
     context.configure(**{**configure, "fn": steps, operations.OPTION: migrator})
     migrator.configured(context.get_context())
+
+
+def _ahead(migrator: Migrator, migration_context: Any, heads: Any) -> list[history.Kept]:
+    """The revisions that the database has had and that no file here is of."""
+    connection, script = migration_context.connection, migration_context.script
+    if connection is None or script is None:
+        return []
+    return ahead.ahead_of(script, heads, history.kept(connection, migrator.ledger.version_table))
 
 
 #: Where the options of a migration context keep what the command came to do, which "fn" is replaced by.

@@ -28,7 +28,13 @@ def cannot_locate_revision(case: Case, said: re.Match[str] | None) -> Iterator[C
         what = f"no file here is of revision {name}, which the database is at" if name in at else (
             f"no file here is of revision {name}"
         )  # fmt: skip
-        if committed := _in_git(case.sources.root, name):
+        if case.database and name in at and case.database.has_source(name):
+            yield Cure(
+                f"{what}: a newer program has migrated it, whose revisions Lockstep has kept; take it down "
+                "to what is here, or run the newer program",
+                "lockstep go --to head",
+            )
+        elif committed := _in_git(case.sources.root, name):
             commit, path = committed
             yield Cure(f"{what}; it was committed in {commit}", f'git checkout {commit} -- ":/{path}"')
         elif case.database and name in at:
