@@ -66,7 +66,12 @@ def alembic_config(files: list[str] | None, section: str = "alembic") -> Config:
 
 def env_file(script: ScriptDirectory) -> Path:
     """The project's env.py, as it is best shown."""
-    path = Path(script.dir, "env.py").absolute()
+    return shown(Path(script.dir, "env.py"))
+
+
+def shown(path: Path) -> Path:
+    """A path as it is best shown: from the current folder, where it is below that."""
+    path = path.absolute()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
@@ -99,8 +104,19 @@ class Project:
         self.config = alembic_config(files, section)
         self.script = ScriptDirectory.from_config(self.config)
         self.env = env_file(self.script)
+        self.run_env: Callable[[], object] = self.script.run_env
+        """What connects and migrates; for a rehearsal there may be another one."""
         if not self.env.exists():
             raise LockstepError(f"there is no {self.env}; `alembic init` makes one")
+
+    def load(self) -> None:
+        """Read the revisions' files; LockstepError where one of them can't be."""
+        try:
+            self.script.get_heads()
+        except CommandError:
+            raise
+        except Exception as error:
+            raise LockstepError(_raised(error, Path(self.script.dir), adopted=False)) from error
 
     def run(self, function: Callable[[Any, MigrationContext], Iterable[Any]], **options: Any) -> None:
         """Run env.py, which calls the function with the heads and Alembic's migration context: once for each
@@ -117,7 +133,7 @@ class Project:
 
         try:
             with EnvironmentContext(self.config, self.script, fn=watched, **options):
-                self.script.run_env()
+                self.run_env()
         except (CommandError, typer.Exit, typer.Abort):
             raise
         except Exception as error:
@@ -191,7 +207,13 @@ def _raised(error: Exception, env: Path, *, adopted: bool) -> str:
     if isinstance(error, SyntaxError):
         said = f"{error.filename}, line {error.lineno}: {error.msg}"
     else:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == env.absolute()]
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).is_relative_to(env.absolute())
+        ]
+        if frames:
+            env = shown(Path(frames[-1].filename))
         place = f", line {frames[-1].lineno}" if frames else ""
         text: Any = error.orig if isinstance(error, DBAPIError) else error
         first = (str(text).strip().splitlines() or [""])[0]

@@ -26,6 +26,7 @@ from lockstep.revision import ahead, history, privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
 from lockstep.revision.one_migrator import only_migrator
+from lockstep.scopes import is_plain
 from lockstep.steps.events import received_by
 from lockstep.steps.pace import Pace
 
@@ -120,8 +121,8 @@ def _run(
         _run_offline(url, Migrator(pace, ledger, short_way=short_way), configure, arguments)
         return
     with connected_to(url, connection) as connected:
-        if connected.in_transaction():
-            log.info("the caller's transaction is open: running as plain Alembic, inside it")
+        if connected.in_transaction() or is_plain():
+            log.info("running as plain Alembic, in the caller's transaction or the caller's plain() block")
             context.configure(
                 **{**configure, "connection": connected, "fn": _asked(), operations.OPTION: None}
             )

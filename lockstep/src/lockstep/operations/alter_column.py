@@ -14,7 +14,7 @@ from lockstep.operations.register import Call, describe, plans
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import TABLE, literal, qualified, quote, table_of
 from lockstep.postgres.rehearsal import rehearsal
-from lockstep.revision.planning import SMALL
+from lockstep.revision.together import are_small
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
@@ -135,24 +135,25 @@ def _is_a_moment(call: Call[ops.AlterColumnOp]) -> bool:
         _SMALL_WITH_ITS_KEYS,
         name=qualified(operation.table_name, operation.schema),
         column=operation.column_name,
-        most=SMALL,
     )
     planning.note_table(operation.table_name, operation.schema, table_of(found[0]) if found else None)
-    return bool(found and found[0].is_small)
+    return bool(
+        found and found[0].ordinary and are_small(list(zip(found[0].oids, found[0].sizes, strict=True)))
+    )
 
 
-#: A table, and whether it is small together with those that foreign keys of the column connect it to.
+#: A table, and the sizes of those that foreign keys of the column connect it to, its own among them.
 _SMALL_WITH_ITS_KEYS = f"""
-SELECT {TABLE}, (
-    SELECT bool_and(relkind = 'r') AND sum(
-        pg_relation_size(oid) + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)) <= %(most)s
+SELECT {TABLE}, ends.*
+FROM pg_class c CROSS JOIN LATERAL (
+    SELECT bool_and(relkind = 'r') AS ordinary, array_agg(oid::int8) AS oids,
+           array_agg(pg_relation_size(oid) + coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0)) AS sizes
     FROM pg_class WHERE oid IN (
         SELECT c.oid UNION SELECT unnest(ARRAY[k.conrelid, k.confrelid])
         FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %(column)s
         WHERE k.contype = 'f' AND (k.conrelid = c.oid AND a.attnum = ANY (k.conkey)
                                 OR k.confrelid = c.oid AND a.attnum = ANY (k.confkey)))
-) AS is_small
-FROM pg_class c WHERE c.oid = to_regclass(%(name)s)
+) ends WHERE c.oid = to_regclass(%(name)s)
 """
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -24,7 +26,8 @@ from lockstep.scopes import is_plain
 from lockstep.steps.step import AsWritten, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from lockstep.postgres.catalog import Table
     from lockstep.postgres.statements import Classified
@@ -36,6 +39,22 @@ if TYPE_CHECKING:
 OPTION = "lockstep"
 
 Op = TypeVar("Op", bound=ops.MigrateOperation)
+
+_announced: ContextVar[Callable[[ops.MigrateOperation], AbstractContextManager[None]]] = ContextVar(
+    "lockstep_announced", default=lambda _: nullcontext()
+)
+
+
+@contextmanager
+def announced_to(
+    listener: Callable[[ops.MigrateOperation], AbstractContextManager[None]],
+) -> Iterator[None]:
+    """Let each operation of the block run, plain ones too, in a context that the listener makes for it."""
+    token = _announced.set(listener)
+    try:
+        yield
+    finally:
+        _announced.reset(token)
 
 
 @dataclass(frozen=True)
@@ -189,10 +208,11 @@ def performs(
     def decorate(function: Callable[[Call[Op]], Any]) -> Callable[[Call[Op]], Any]:
         def implementation(operations: Operations, operation: Op) -> Any:
             migrator = migrator_of(operations)
-            if migrator is None:
-                return previous(operations, operation)
-            migrator.planning.touched.begin_operation()
-            return function(Call(operation, name_of(operation), migrator, previous))
+            with _announced.get()(operation):
+                if migrator is None:
+                    return previous(operations, operation)
+                migrator.planning.touched.begin_operation()
+                return function(Call(operation, name_of(operation), migrator, previous))
 
         implementation.replaces = previous  # type: ignore[attr-defined]  # for a class below this one
         Operations.implementation_for(operation_class, replace=True)(implementation)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
 from lockstep.postgres.session import AS_TEXT, execute
+from lockstep.postgres.sizes import assumed_size
 from lockstep.revision.planning import SMALL
 from lockstep.steps.batches import copy_within
 from lockstep.steps.step import Kind
@@ -25,16 +26,21 @@ _DROPPED = re.compile(r"DROP INDEX CONCURRENTLY (?:IF EXISTS )?(.+)")
 
 def is_small(connection: Connection, name: str) -> bool:
     """Whether a table, with its partitions, is small; ``name`` is its qualified name or its oid."""
-    size = catalog.scalar(
+    found = catalog.rows(
         connection,
         """
-        SELECT sum(pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0))
+        SELECT c.oid, pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
         FROM pg_class c WHERE c.oid = to_regclass(nullif(%(name)s, ''))
            OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(nullif(%(name)s, ''))))
         """,
         name=name.removeprefix("ONLY "),
     )
-    return size is not None and size <= SMALL
+    return bool(found) and are_small(found)
+
+
+def are_small(sizes: Sequence[tuple[int, int | None]]) -> bool:
+    """Whether tables, each with its oid and its bytes, are small together."""
+    return sum(assumed_size(oid) or size or 0 for oid, size in sizes) <= SMALL
 
 
 def are_quick(connection: Connection, steps: Sequence[Step], table: Table | None) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
 from lockstep.errors import LockstepError
-from lockstep.postgres.catalog import quote
+from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.session import execute, sqlstate
 
 if TYPE_CHECKING:
@@ -28,19 +28,24 @@ if TYPE_CHECKING:
 #: What the names of such databases begin with: one that a killed command left behind may be dropped.
 PREFIX = "lockstep_scratch_"
 
+_DISCONNECT = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}"
+
 
 def name() -> str:
     """A name that no database has."""
     return PREFIX + secrets.token_hex(6)
 
 
-def create(connection: Connection, database: str) -> None:
-    """Create an empty database on the server of a connection.
+def create(connection: Connection, database: str, template: str = "template0") -> None:
+    """Create a database on the server of a connection: an empty one, or a copy of another scratch database,
+    from which whoever is connected to it is thrown out.
 
     LockstepError where the role may not.
     """
     try:
-        _do(connection, f"CREATE DATABASE {quote(database)} TEMPLATE template0")
+        if template.startswith(PREFIX):
+            _do(connection, _DISCONNECT.format(literal(template)))
+        _do(connection, f"CREATE DATABASE {quote(database)} TEMPLATE {quote(template)}")
     except DBAPIError as error:
         if sqlstate(error) != "42501":
             raise

@@ -1,0 +1,151 @@
+"""``lockstep plan``: what a migration would do to this database, found by running it elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lockstep import private_names
+from lockstep.commands import plan_text
+from lockstep.commands.project import ConfigFiles, Project, Section, in_silence, one_line_errors
+from lockstep.commands.rehearsal import Rehearsal
+from lockstep.commands.scratch_database import connection_of
+from lockstep.errors import LockstepError
+from lockstep.plan import target as targets
+from lockstep.plan.plan import Plan, PlannedRevision, names
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
+    from lockstep.plan.target import Target
+
+#: Exit statuses: nobody waits; somebody does, or something is to be feared; could not tell.
+SAFE, UNSAFE, UNKNOWN = 0, 1, 2
+
+
+def register(main: typer.Typer) -> None:
+    """Add the command."""
+    # `-1` is a target, as it is for `alembic downgrade`.
+    main.command(context_settings={"ignore_unknown_options": True})(plan)
+
+
+def plan(
+    to: Annotated[
+        str, typer.Argument(metavar="TARGET", help="As for alembic: head, base, a revision, +1, -1.")
+    ] = "head",
+    *,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain Alembic and Lockstep side by side.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_sql: Annotated[bool, typer.Option("--sql", help="The statements of plain Alembic.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a comment on a pull request.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(help=f"A hazard that is accepted: {', '.join(names())}.")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="A database on whose server to rehearse, instead of the project's own server."),
+    ] = None,
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+) -> None:
+    """Tell what upgrading or downgrading this database to TARGET would lock, rewrite, lose and break.
+
+    The revisions run in a database made for it, on the project's server (the role needs CREATEDB); this one
+    is only read. Exit status 1 where somebody would wait or a hazard is not allowed, 2 where it could not be
+    told.
+    """
+    with one_line_errors(UNKNOWN):
+        if unknown := sorted({*(allow or ())} - {*names()}):
+            raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(names())}")
+        found = planned(Project(config, name), to, server, allow or [])
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    elif as_sql:
+        typer.echo(plan_text.sql(found))
+    elif markdown:
+        typer.echo(plan_text.markdown(found))
+    else:
+        plan_text.show(found, plain=plain)
+    if not found.is_safe:
+        raise typer.Exit(UNSAFE)
+
+
+def planned(project: Project, to: str, server: str | None, allowed: list[str]) -> Plan:
+    """Look at the target, and rehearse what would run."""
+    project.load()
+    target = _target(project)
+    direction = direction_of(project, to, target.heads)
+    steps = _steps(project, direction, to, target.heads)
+    end = tuple(sorted(_after(target.heads, steps)))
+    revisions = [
+        PlannedRevision(
+            step.revision.revision,
+            step.revision.doc or "",
+            hashlib.sha256(Path(step.revision.path).read_bytes()).hexdigest(),
+        )
+        for step in steps
+    ]
+    if not steps:
+        return Plan(target, direction, end, revisions, False, [], [], allowed)  # noqa: FBT003
+    with Rehearsal(project, server, target) as rehearsal:
+        rehearsal.prepare()
+        with_lockstep = rehearsal.with_lockstep(direction, to)
+        plain = rehearsal.plain(direction, to)
+        return Plan(
+            target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed
+        )  # fmt: skip
+
+
+def _target(project: Project) -> Target:
+    found: list[Target] = []
+
+    def look(heads: Any, context: MigrationContext) -> list[Any]:
+        found.append(targets.read(connection_of(context), tuple(heads)))
+        return []
+
+    with in_silence():
+        project.run(look, dont_mutate=True)
+    if len(found) != 1:
+        raise LockstepError(
+            f"{project.env} migrates {len(found)} databases or schemas; a plan is for one: let it migrate "
+            "one of them where `-x` says so, or without `-x`"
+        )
+    return found[0]
+
+
+def direction_of(project: Project, to: str, heads: tuple[str, ...]) -> str:
+    """Down where the target is below what the database is at."""
+    if to.endswith("base") or re.search(r"-\d+$", to):
+        return "downgrade"
+    if to.startswith("+") or not heads:
+        return "upgrade"
+    named = to.partition("+")[0]
+    wanted = {one.revision for one in project.script.get_revisions(named)}
+    below = {
+        one.revision
+        for head in heads
+        for one in project.script.iterate_revisions(head, "base")
+        if one.revision not in heads
+    }
+    return "downgrade" if wanted and wanted <= below else "upgrade"
+
+
+def _steps(project: Project, direction: str, to: str, heads: tuple[str, ...]) -> list[Any]:
+    find = private_names.upgrade_steps if direction == "upgrade" else private_names.downgrade_steps
+    return list(find(project.script, to, heads))
+
+
+def _after(heads: tuple[str, ...], steps: list[Any]) -> set[str]:
+    """The revisions that the database is at when the steps are done."""
+    now = set(heads)
+    for step in steps:
+        below = step.revision.down_revision or ()
+        parents = {below} if isinstance(below, str) else set(below)
+        here = {step.revision.revision}
+        now = (now - parents) | here if step.is_upgrade else (now - here) | parents
+    return now

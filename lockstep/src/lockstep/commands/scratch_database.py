@@ -1,0 +1,100 @@
+"""A scratch database in which a project's own env.py runs, in place of the one that it names."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from lockstep.commands.project import in_silence
+from lockstep.errors import LockstepError
+from lockstep.snapshot import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.engine import Connection
+
+    from lockstep.commands.project import Project
+
+
+class ScratchDatabase:
+    """A database of its own for a project's revisions. Use it as a context manager.
+
+    It is created on the server that env.py connects to, or on that of the URL ``server``, and dropped at the
+    end; what env.py connects to is only read. The role needs CREATEDB.
+    """
+
+    def __init__(self, project: Project, server: str | None) -> None:
+        self.project = project
+        self._database: str | None = None
+        try:
+            self._server = make_url(server) if server else None
+        except ArgumentError:
+            raise LockstepError("--server takes a URL, like postgresql://user@host/postgres") from None
+
+    def __enter__(self) -> Self:
+        try:
+            self._renew()
+        except BaseException:
+            with suppress(LockstepError):  # the one that is under way says more
+                self._drop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    def run(self, function: Callable[..., Iterable[Any]], **options: Any) -> None:
+        """Run env.py in the scratch database, as ``Project.run`` does."""
+        with scratch.led_to(self._database, self._server), in_silence():
+            self.project.run(_once(function), **options)
+
+    def _renew(self) -> None:
+        self._database = name = scratch.name()
+        self._on_the_server(lambda connection: scratch.create(connection, name))
+
+    def _drop(self) -> None:
+        name = self._database
+        if name is not None:
+            self._on_the_server(lambda connection: scratch.drop(connection, name))
+        self._database = None
+
+    def _on_the_server(self, work: Callable[[Connection], Any]) -> list[Any]:
+        found: list[Any] = []
+
+        def do(_heads: Any, context: MigrationContext) -> list[Any]:
+            found.append(work(connection_of(context)))
+            return []
+
+        with scratch.led_to(None, self._server), in_silence():
+            self.project.run(_once(do), dont_mutate=True)
+        if not found:
+            raise LockstepError(f"{self.project.env} does not call context.run_migrations()")
+        return found
+
+
+def connection_of(context: MigrationContext) -> Connection:
+    """The connection that env.py gave to Alembic."""
+    if context.connection is None:
+        raise LockstepError("env.py gives no connection to context.configure()")
+    return context.connection
+
+
+def _once(function: Callable[..., Iterable[Any]]) -> Callable[..., Iterable[Any]]:
+    """The function, refused where env.py migrates several databases or schemas."""
+    called: list[MigrationContext] = []
+
+    def once(heads: Any, context: MigrationContext) -> Iterable[Any]:
+        called.append(context)
+        if len(called) > 1:
+            raise LockstepError(
+                "env.py migrates several databases or schemas; this command is for one: let it migrate one "
+                "of them where `-x` says so, or without `-x`"
+            )
+        return function(heads, context)
+
+    return once
