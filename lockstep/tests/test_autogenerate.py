@@ -250,3 +250,18 @@ def test_without_the_right_to_make_temporary_tables_the_rest_is_compared(
     assert "needs TEMPORARY" in caplog.text
     with generated.cluster.connect(generated.database) as connection:
         connection.execute("DROP OWNED BY plain_reader; DROP ROLE plain_reader")
+
+
+def test_enums_are_created_get_values_and_are_dropped(generated: Generated) -> None:
+    for values in (("glad", "sad"), ("glad", "sad", "calm")):
+        kind = sa.Enum(*values, name="mood")
+        generated.of(posts(sa.Column("mood", kind, nullable=False, default="sad")))
+        generated.upgrade()
+    labels = "SELECT enumlabel FROM pg_enum ORDER BY enumsortorder"
+    assert generated.rows(labels) == [("glad",), ("sad",), ("calm",)]
+    assert generated.rows("SELECT DISTINCT mood::text FROM posts") == [("sad",)]
+    generated.of(posts())
+    generated.upgrade()
+    assert generated.rows(labels) == []
+    generated.project.downgrade("base")
+    assert generated.rows(labels) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,6 +13,9 @@ from lockstep.autogenerate import comparison
 from lockstep.autogenerate.added_columns import added
 from lockstep.autogenerate.description import described
 from lockstep.autogenerate.renames import renamed_columns, renamed_tables
+
+with suppress(ImportError):  # where it is installed, enums are compared: the extra `enums`
+    import alembic_postgresql_enum  # noqa: F401  # it registers what compares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

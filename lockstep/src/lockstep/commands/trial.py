@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from alembic.util import to_tuple
+
 from lockstep import private_names
 from lockstep.commands.scratch_database import ScratchDatabase, connection_of
 from lockstep.errors import LockstepError
@@ -80,7 +82,7 @@ class Trial(ScratchDatabase):
             one = todo.pop()
             if one.revision not in found:
                 found.add(one.revision)
-                before = (*_many(one.down_revision), *_many(one.dependencies))
+                before = (*to_tuple(one.down_revision, default=()), *to_tuple(one.dependencies, default=()))
                 todo += [r for name in before for r in script.get_revisions(name)]
         return frozenset(found)
 
@@ -102,7 +104,3 @@ class Trial(ScratchDatabase):
         super()._renew()
         self._applied = frozenset()
         self.empty = self.read()
-
-
-def _many(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())

@@ -84,6 +84,10 @@ def run(
                 url, connection, pace or Pace(), configure,
                 short_way=short_way, keep_sources=keep_sources, arguments=arguments or {},
             )  # fmt: skip
+    except CommandError as error:
+        if "Multiple head revisions" in str(error):
+            raise LockstepError(f"{error}; or `lockstep rebase` puts one of them after the other") from error
+        raise
     except SyntaxError as error:
         if context.config.cmd_opts is None:
             raise
