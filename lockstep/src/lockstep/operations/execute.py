@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
 from sqlalchemy.exc import CompileError
 
 from lockstep.archive.keep_table import undo_create_table
-from lockstep.errors import LockstepError
 from lockstep.operations.execute_concurrently import concurrent_index
 from lockstep.operations.register import Call, performs
 from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import qualified
 from lockstep.postgres.functions import changes_nothing, only_touches_rows
-from lockstep.postgres.heavy import heavy_work
+from lockstep.postgres.heavy import refuse_heavy
 from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.revision.made import is_temporary
 from lockstep.revision.session_state import refuse_reset
-from lockstep.revision.together import is_small
+from lockstep.revision.together import large_table
 from lockstep.steps.step import AsWritten
 
 if TYPE_CHECKING:
     from lockstep.operations.register import Plan
-    from lockstep.postgres.catalog import Table
     from lockstep.postgres.syntax import CreatedObject
 
 log = logging.getLogger("alembic.lockstep")
@@ -60,6 +59,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         return call.as_written()
     session = tuple(one for one in classified.statements if one.kind is StatementKind.SESSION)
     call.migrator.transaction.state.suspect(classified)
+    call.planning.note_created(classified)
     with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
     return call.perform(
@@ -84,24 +84,8 @@ def _plan(call: Call[ops.ExecuteSQLOp], classified: Classified) -> Plan:
     steps = concurrent_index(call.planning.connection, classified)
     if steps is not None:
         return steps
-    heavy = heavy_work(call.planning.connection, classified, lambda *name: _large_table(call, *name))
-    if heavy is not None:
-        instead = f"Write {heavy.instead} in its place, or let" if heavy.instead else "Let"
-        raise LockstepError(
-            f"{call.name}: it {heavy.does} {heavy.table} under a lock, for as long as that takes. "
-            f"{instead} the table be locked with `with lockstep.plain():`"
-        )
+    refuse_heavy(call.planning.connection, call.name, classified, partial(large_table, call.planning))
     return AsWritten(undo=_undo(call, classified))
-
-
-def _large_table(call: Call[ops.ExecuteSQLOp], name: str, schema: str | None) -> Table | None:
-    if call.planning.is_created(name, schema):
-        return None
-    connection = call.planning.connection
-    table = catalog.find_table(connection, name, schema)
-    if table is None or table.kind not in {"r", "p", "m"}:
-        return None
-    return None if is_small(connection, table.sql) else table
 
 
 _DROPS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
-from lockstep.postgres.statements import Classified, classify, of_plpgsql
+from lockstep.postgres.statements import Classified, StatementKind, classify, of_plpgsql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,31 @@ def only_touches_rows(connection: Connection, classified: Classified) -> bool:
     False where a function is not known, or builds statements at run time.
     """
     return _holds(connection, classified, lambda body: body.only_rows, set())
+
+
+#: Kinds of statements that may ask for a lock behind which others have to wait.
+_LOCKING = {StatementKind.DDL, StatementKind.UNKNOWN, StatementKind.LOCK}
+
+
+def makes_nobody_wait(connection: Connection, classified: Classified) -> bool:
+    """Whether a text, with all the functions that it calls, asks for no lock that others queue behind."""
+    return _holds(connection, classified, lambda body: not body.kinds & _LOCKING, set())
+
+
+def with_bodies(connection: Connection, classified: Classified) -> Classified:
+    """A text with the statements of all functions that it calls, as far as they are known."""
+    found = list(classified.statements)
+    seen: set[tuple[str, ...]] = set()
+    waiting = list(classified.functions)
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for body in _statements_of(connection, name) or ():
+            found += body.statements
+            waiting += body.functions
+    return Classified(tuple(found))
 
 
 def changes_nothing(connection: Connection, classified: Classified) -> bool:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
+from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
+from lockstep.postgres.functions import with_bodies
 from lockstep.postgres.parser import ParseError, aimed_at
 from lockstep.postgres.rehearsal import rehearsal
 
@@ -32,14 +34,22 @@ class Heavy:
     """What is written in its place; empty where there is no other way."""
 
 
-def heavy_work(
-    connection: Connection, classified: Classified, in_use: Callable[[str, str | None], Table | None]
-) -> Heavy | None:
-    """The first heavy thing that a text does; ``in_use`` gives a table where its size makes it matter."""
-    for statement in classified.statements:
-        for found in _of(connection, statement, in_use):
-            return found
-    return None
+def refuse_heavy(
+    connection: Connection,
+    name: str,
+    classified: Classified,
+    in_use: Callable[[str, str | None], Table | None],
+) -> None:
+    """Raise LockstepError for the first heavy thing that a text does, or a function that it calls; ``in_use``
+    gives a table where its size makes it matter.
+    """
+    for statement in with_bodies(connection, classified).statements:
+        for heavy in _of(connection, statement, in_use):
+            instead = f"Write {heavy.instead} in its place, or let" if heavy.instead else "Let"
+            raise LockstepError(
+                f"{name}: it {heavy.does} {heavy.table} under a lock, for as long as that takes. "
+                f"{instead} the table be locked with `with lockstep.plain():`"
+            )
 
 
 def _of(

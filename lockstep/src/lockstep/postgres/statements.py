@@ -91,6 +91,11 @@ class Classified:
         return self.kinds <= {StatementKind.READS, StatementKind.WRITES_ROWS}
 
     @property
+    def waits_for_transactions(self) -> bool:
+        """Whether one of them is done CONCURRENTLY: broken off, it would leave something INVALID."""
+        return any("CONCURRENTLY" in statement.text.upper() for statement in self.statements)
+
+    @property
     def leaves_nothing(self) -> bool:
         """Whether there is nothing to take back: it read, set, analyzed, commented or locked."""
         return self.kinds <= {

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from lockstep.errors import CannotContinueError
+from lockstep.postgres.functions import makes_nobody_wait
+from lockstep.postgres.heavy import refuse_heavy
 from lockstep.postgres.statements import StatementKind, classify
 from lockstep.revision import made
 from lockstep.revision.journal import Journal, Sent
 from lockstep.revision.session_state import refuse_reset
+from lockstep.revision.together import large_table
 from lockstep.scopes import is_plain
 from lockstep.steps.step import Step
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from lockstep.postgres.statements import Classified
     from lockstep.postgres.syntax import CreatedObject
+    from lockstep.revision.planning import Planning
     from lockstep.revision.record import Record
     from lockstep.revision.session_state import SessionState
 
@@ -64,6 +69,10 @@ class Listener:
         self._answered = False
         self._there: frozenset[CreatedObject] = frozenset()
         """What the statement at hand would create, and is there."""
+        self._lifted: str | None = None
+        """The session's lock_timeout, where another one holds for the statement at hand."""
+        self.planning: Planning | None = None
+        """What is known of the revision at hand."""
         self.asyncpg = False
         """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
@@ -130,6 +139,7 @@ class Listener:
         many: bool,  # noqa: FBT001  # SQLAlchemy's signature
     ) -> tuple[str, Any]:
         self._check()
+        self._lift(connection, statement)
         if self._state is not None:
             statement = self._state.lasting(statement)
         if not self._hears:
@@ -145,6 +155,8 @@ class Listener:
         with self.hearing(hears=False):
             classified = classify(statement)
             refuse_reset(classified)
+            if self.planning is not None:
+                self.planning.note_created(classified)
             self._answered = False
             if not _is_setting(classified):
                 answer = self._journal.answer(connection, statement, reads=_reads(classified))
@@ -161,14 +173,38 @@ class Listener:
         return statement, parameters
 
     def _prepare(self, connection: Connection, classified: Classified) -> None:
-        """Let go of what others need, and wait only so long where waiting makes others wait."""
-        if in_autocommit(connection) or connection.in_nested_transaction():
+        """Let go of what others need, and wait only so long where waiting makes others wait. Refuse what
+        would hold a lock for long.
+        """
+        if connection.in_nested_transaction():
             return
-        patient = is_plain() or not classified.kinds & {StatementKind.DDL, StatementKind.UNKNOWN}
+        if not is_plain() and self.planning is not None:
+            name = " ".join(classified.statements[0].text.split())[:60] if classified.statements else ""
+            refuse_heavy(connection, name, classified, partial(large_table, self.planning))
+        patient = is_plain() or makes_nobody_wait(connection, classified)
+        if in_autocommit(connection):
+            if not patient and not classified.waits_for_transactions:
+                self._limit_session(connection)
+                self.timed_out = True
+            return
         if not is_plain():
             self._before_own()
         self._limit("0" if patient else f"{round(self._lock_timeout * 1000)}ms")
         self.timed_out = True
+
+    def _limit_session(self, connection: Connection) -> None:
+        """As ``limit``, where there is no transaction: until the next statement, see ``_lift``."""
+        with closing(connection.connection.cursor()) as another:
+            another.execute("SELECT current_setting('lock_timeout')")
+            self._lifted = str((another.fetchone() or ("0",))[0])
+            another.execute(f"SET lock_timeout = '{round(self._lock_timeout * 1000)}ms'")
+
+    def _lift(self, connection: Connection, statement: str) -> None:
+        """The session's own lock_timeout again; a ROLLBACK would take it away."""
+        if self._lifted is not None and statement != "ROLLBACK":
+            lifted, self._lifted = self._lifted, None
+            with closing(connection.connection.cursor()) as another:
+                another.execute(f"SET lock_timeout = '{lifted}'")
 
     def refuse_lost(self, classified: Classified) -> None:
         """Raise for a temporary table that was made in a session that is gone."""

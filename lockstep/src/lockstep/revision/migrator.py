@@ -100,6 +100,7 @@ class Migrator:
         direction = "upgrade" if step.is_upgrade else "downgrade"
         self.planning = self._planning(revision, direction, keeps=self._keeps_anything(direction))
         source = Path(step.revision.path).read_bytes()
+        self.transaction.listener.planning = self.planning
         source_hash = hashlib.sha256(source).hexdigest()
         record = self._record = Record(self.ledger, revision, direction, source_hash)
         self._performing = Performing(self.planning, self.transaction, record)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Table
+    from lockstep.postgres.statements import Classified
     from lockstep.steps.pace import Pace
 
 log = logging.getLogger("alembic.lockstep")
@@ -119,6 +120,12 @@ class Planning:
     def is_created(self, name: str, schema: str | None) -> bool:
         """Whether the revision at hand created the table, so that nobody uses it yet."""
         return (schema, name) in self.touched.created
+
+    def note_created(self, classified: Classified) -> None:
+        """The revision makes these tables by SQL of its own."""
+        for created in classified.creates:
+            if created.kind == "table" and not created.if_not_exists:
+                self.touched.created.add((created.schema, created.name))
 
     def next_place(self) -> int:
         """A number in the archive that nobody else has."""

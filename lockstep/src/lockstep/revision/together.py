@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Table
+    from lockstep.revision.planning import Planning
     from lockstep.steps.step import Step
 
 _DROPPED = re.compile(r"DROP INDEX CONCURRENTLY (?:IF EXISTS )?(.+)")
@@ -41,6 +42,16 @@ def is_small(connection: Connection, name: str) -> bool:
 def are_small(sizes: Sequence[tuple[int, int | None]]) -> bool:
     """Whether tables, each with its oid and its bytes, are small together."""
     return sum(assumed_size(oid) or size or 0 for oid, size in sizes) <= SMALL
+
+
+def large_table(planning: Planning, name: str, schema: str | None) -> Table | None:
+    """The table, or materialized view, of that name where others may use it and it is not small."""
+    if planning.is_created(name, schema):
+        return None
+    table = catalog.find_table(planning.connection, name, schema)
+    if table is None or table.kind not in {"r", "p", "m"}:
+        return None
+    return None if is_small(planning.connection, table.sql) else table
 
 
 def are_quick(connection: Connection, steps: Sequence[Step], table: Table | None) -> bool:
