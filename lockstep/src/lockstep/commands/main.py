@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
-from lockstep.commands import abandon, doctor, go, history, plan, rebase, snapshots, tune
+from lockstep.commands import abandon, doctor, go, history, plan, rebase, snapshots, tune, watch
 from lockstep.commands.init import adopt
 from lockstep.commands.project import (
     ConfigFiles,
@@ -207,3 +207,4 @@ plan.register(main)
 rebase.register(main)
 snapshots.register(main)
 tune.register(main)
+watch.register(main)

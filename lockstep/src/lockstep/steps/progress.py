@@ -90,7 +90,7 @@ def bar(operation: str, unit: str, total: float) -> Iterator[Meter]:
 
 
 # The manual, "Progress Reporting". What has no total of its own says 0.
-_REPORTED = """
+REPORTED = """
 SELECT 'index: ' || phase AS phase,
        CASE WHEN blocks_total > 0 THEN blocks_done WHEN tuples_total > 0 THEN tuples_done
             ELSE lockers_done END AS done,
@@ -119,7 +119,7 @@ class Reported:
 
     def ask(self, connection: Connection) -> None:
         """Look once, and say what there is to say."""
-        for phase, done, total in catalog.rows(connection, _REPORTED, pid=self._pid):
+        for phase, done, total in catalog.rows(connection, REPORTED, pid=self._pid):
             if self._meter is None or phase != self._phase:
                 self._phase, self._meter = phase, Meter(self._operation, phase, float(total or 0))
             self._meter.at(float(done or 0))
