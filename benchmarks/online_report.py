@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
+#: The most that a statement of a client may take during a change, in seconds.
+STALL = 0.05
+
 _DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -53,9 +56,8 @@ class Row:
             missed.append(f"failed: {self.lockstep.error}")
         if self.lockstep.failed:
             missed.append(f"failed statements: {dict(self.lockstep.failed)}")
-        most = 0.2 if self.held else 0.1
-        if self.lockstep.stall > most:
-            missed.append(f"stall {self.lockstep.stall * 1000:.0f} ms > {most * 1000:.0f} ms")
+        if self.lockstep.stall > STALL:
+            missed.append(f"stall {self.lockstep.stall * 1000:.0f} ms > {STALL * 1000:.0f} ms")
         if self.plain and not self.plain.error and not self.held:
             allowed = 2 * self.plain.took if self.plain.took >= 1 else self.plain.took + 1
             if self.lockstep.took > allowed:
