@@ -45,6 +45,11 @@ _CONFLICTS["EXCLUSIVE"] = ("RowShareLock", *_CONFLICTS[SHARE_ROW_EXCLUSIVE])
 _CONFLICTS[ACCESS_EXCLUSIVE] = ("AccessShareLock", *_CONFLICTS["EXCLUSIVE"])
 
 
+def no_stronger_than(mode: str) -> list[str]:
+    """The modes that conflict with nothing that this one does not conflict with, itself among them."""
+    return [one for one, conflicts in _CONFLICTS.items() if set(conflicts) <= set(_CONFLICTS[mode])]
+
+
 class TableLock(NamedTuple):
     """A lock that a statement takes on a table or on the table of an index."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from lockstep.postgres.table_locks import Holder, holders, locks_of
+from lockstep.postgres.table_locks import Holder, holders, locks_of, no_stronger_than
 from lockstep.steps import events
 
 if TYPE_CHECKING:
@@ -55,11 +55,17 @@ class Patience:
 
     @contextmanager
     def looking(self, connection: Connection) -> Iterator[None]:
-        """Look before each statement of the block; raise InTheWayError where it would have to queue long."""
+        """Look before each statement of the block, which is in one transaction; raise InTheWayError where it
+        would have to queue long. What an earlier statement has locked is not looked for again: others wait.
+        """
+        taken: set[tuple[str, str]] = set()
 
         def look(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if wanted := locks_of(statement):
+            locks = locks_of(statement)
+            wanted = [lock for lock in locks if lock.drops or (lock.name, lock.mode) not in taken]
+            if wanted:
                 self._judge(holders(connection, wanted))
+                taken.update((lock.name, mode) for lock in wanted for mode in no_stronger_than(lock.mode))
 
         sa.event.listen(connection, "before_cursor_execute", look)
         try:
