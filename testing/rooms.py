@@ -82,8 +82,8 @@ class House:
 LOCKSTEP = House(
     "lockstep",
     (
-        FRONT, "environment", "autogenerate", "commands", "doctor", "plan", "operations", "archive",
-        "revision", "steps", "snapshot", "postgres", "private_names", "scopes", "errors",
+        "pytest_plugin", FRONT, "environment", "autogenerate", "commands", "doctor", "plan", "operations",
+        "archive", "revision", "steps", "snapshot", "postgres", "private_names", "scopes", "errors",
     ),
 )  # fmt: skip
 FOLKMOOT = House(

@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from lockstep.archive import registry as kept_things
-from lockstep.commands import abandon, doctor, go, history, plan, rebase, snapshots, tune, watch
+from lockstep.commands import abandon, check, doctor, go, history, plan, rebase, snapshots, tune, watch
 from lockstep.commands.init import adopt
 from lockstep.commands.project import (
     ConfigFiles,
@@ -200,6 +200,7 @@ def resolve(
 
 
 abandon.register(main)
+check.register(main)
 doctor.register(main)
 go.register(main)
 history.register(main)

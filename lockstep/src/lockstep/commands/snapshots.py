@@ -1,4 +1,4 @@
-"""``lockstep snapshot``, ``verify``, ``adopt``, ``show``, ``diff`` and ``check``: the catalog as text."""
+"""``lockstep snapshot``, ``verify``, ``adopt``, ``show`` and ``diff``: the catalog as text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from alembic import command
 
+from lockstep.commands.checks import stale
 from lockstep.commands.project import ConfigFiles, Project, Section, one_line_errors
 from lockstep.commands.sides import Files, all_ignored, head_of, live, shown, side_of, without
 from lockstep.commands.trial import Trial
@@ -17,6 +18,7 @@ from lockstep.snapshot.differences import differences
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lockstep.commands.checks import Stale
     from lockstep.snapshot.differences import Difference
 
 #: Exit statuses: as it should be; something is other; could not tell.
@@ -52,7 +54,6 @@ def register(main: typer.Typer) -> None:
     main.command(name="adopt")(adopt_schema)
     main.command()(show)
     main.command()(diff)
-    main.command()(check)
 
 
 def snapshot(
@@ -74,36 +75,24 @@ def snapshot(
         project = Project(config, name)
         files = Files(project)
         with Trial(project, server, all_ignored(project, ignore)) as trial:
-            wrong = _written(trial, files, only_check=only_check)
+            wrong = stale(trial, files)
+        for one in wrong:
+            typer.echo(f"{one}" if only_check else _written(files, one))
+    if not wrong:
+        typer.echo(f"{len(files.revisions())} snapshots are as the revisions are")
     if only_check and wrong:
         raise typer.Exit(OTHER)
 
 
-def _written(trial: Trial, files: Files, *, only_check: bool) -> bool:
-    """Bring the files up to date, or tell which are not; whether any was not."""
-    wrong = False
-    revisions = trial.revisions()
-    for revision in revisions:
-        text = trial.after(revision).to_text(revision.revision)
-        path = files.path(revision.revision)
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-        if before == text:
-            continue
-        wrong = True
-        if only_check:
-            typer.echo(f"{shown(path)} is {'missing' if before is None else 'stale'}")
-            continue
-        files.folder.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        typer.echo(f"{'wrote' if before is None else 'rewrote'} {shown(path)}")
-    for left in sorted({*files.revisions()} - {revision.revision for revision in revisions}):
-        wrong = True
-        typer.echo(f"{shown(files.path(left))} is of no revision" + ("" if only_check else ": removed"))
-        if not only_check:
-            files.path(left).unlink()
-    if not wrong:
-        typer.echo(f"{len(revisions)} snapshots are as the revisions are")
-    return wrong
+def _written(files: Files, one: Stale) -> str:
+    """Bring a file up to date; what was done."""
+    if one.text is None:
+        one.path.unlink()
+        return f"{shown(one.path)} is of no revision: removed"
+    done = "rewrote" if one.path.exists() else "wrote"
+    files.folder.mkdir(exist_ok=True)
+    one.path.write_text(one.text, encoding="utf-8")
+    return f"{done} {shown(one.path)}"
 
 
 def verify(
@@ -240,44 +229,3 @@ def diff(
             typer.echo(one.as_change())
     if other:
         raise typer.Exit(OTHER)
-
-
-def check(
-    *,
-    server: Server = None,
-    ignore: Ignored = None,
-    config: ConfigFiles = None,
-    name: Section = "alembic",
-) -> None:
-    """For a pipeline: one head, snapshots as the revisions are, and up, down and up again end alike.
-
-    Runs in a database made for it, like `lockstep snapshot`. Exit status 1 where something is not so.
-    """
-    wrong: list[str] = []
-    with one_line_errors(UNKNOWN):
-        project = Project(config, name)
-        heads = project.script.get_heads()
-        if len(heads) > 1:
-            wrong.append(f"{len(heads)} heads ({', '.join(heads)}): `alembic merge heads`")
-        with Trial(project, server, all_ignored(project, ignore)) as trial:
-            stale = _written(trial, Files(project), only_check=True)
-            wrong += _there_and_back(trial)
-    for line in wrong:
-        typer.echo(line)
-    if wrong or stale:
-        raise typer.Exit(OTHER)
-    typer.echo("one head, its snapshots, and the way down and up again are in order")
-
-
-def _there_and_back(trial: Trial) -> list[str]:
-    """What is other after up, down and up again than it was."""
-    trial.upgrade("heads")
-    up = trial.read()
-    left: list[str] = []
-    try:
-        trial.downgrade("base")
-        left = [f"after the downgrade to base: {each}" for each in differences(trial.read(), trial.empty)]
-        trial.upgrade("heads")
-    except LockstepError as error:
-        return [*left, f"on the way down and up again: {error}"]
-    return [*left, *(f"after up, down and up again: {each}" for each in differences(trial.read(), up))]

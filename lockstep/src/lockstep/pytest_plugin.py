@@ -1,0 +1,87 @@
+"""The checks of ``lockstep check`` as tests of a project's own suite.
+
+``lockstep = true`` in pytest's configuration, or ``pytest --lockstep``, adds three tests: one head, snapshots
+as the revisions are, and the way up, down and up again. ``lockstep_config`` names alembic.ini or
+pyproject.toml, from the root of the project, where it is not there. They run in a database made for them,
+on the server that env.py connects to: the role needs CREATEDB.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lockstep.commands import checks
+from lockstep.commands.project import Project
+from lockstep.commands.sides import Files, all_ignored
+from lockstep.commands.trial import Trial
+from lockstep.errors import LockstepError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _pytest._code.code import ExceptionInfo
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--lockstep``, ``lockstep`` and ``lockstep_config``."""
+    parser.addini("lockstep", "check the revisions of Alembic (bool)", type="bool", default=False)
+    parser.addini("lockstep_config", "alembic.ini or pyproject.toml, where it is not at the root", default="")
+    parser.addoption("--lockstep", action="store_true", help="check the revisions of Alembic")
+
+
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add the checks after the project's own tests."""
+    if config.getoption("lockstep") or config.getini("lockstep"):
+        for name, check in CHECKS.items():
+            items.append(Check.from_parent(session, name=f"lockstep: {name}", check=check))
+
+
+class Check(pytest.Item):
+    """One of the checks."""
+
+    def __init__(self, *, check: Callable[[Project], list[str]], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._check = check
+
+    def runtest(self) -> None:
+        """Run it in the root of the project, as the command would be typed."""
+        named = self.config.getini("lockstep_config")
+        before = Path.cwd()
+        os.chdir(self.config.rootpath)
+        try:
+            if wrong := self._check(Project([named] if named else None, "alembic")):
+                raise LockstepError("\n".join(wrong))
+        finally:
+            os.chdir(before)
+
+    def repr_failure(self, excinfo: ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """What is wrong, a line each, and no traceback."""
+        if isinstance(excinfo.value, LockstepError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
+        return self.config.rootpath, None, self.name
+
+
+def _snapshots(project: Project) -> list[str]:
+    with Trial(project, None, all_ignored(project, None)) as trial:
+        return [f"{one}: `lockstep snapshot` writes it" for one in checks.stale(trial, Files(project))]
+
+
+def _there_and_back(project: Project) -> list[str]:
+    with Trial(project, None, all_ignored(project, None)) as trial:
+        return checks.there_and_back(trial)
+
+
+CHECKS: dict[str, Callable[[Project], list[str]]] = {
+    "one head": checks.heads,
+    "snapshots": _snapshots,
+    "up, down and up again": _there_and_back,
+}
