@@ -108,18 +108,22 @@ def counted(work: Callable[[], None], connection: psycopg.Connection) -> Points:
     return points
 
 
-def in_child(work: Callable[[], None], strike: Callable[[Any], None], at: int | None) -> tuple[int, bool]:
-    """Run ``work`` in a forked process, ``strike`` at its statement number ``at``: (statements, failed)."""
+def in_child(
+    work: Callable[[], None], strike: Callable[[Any], None], at: int | str | None
+) -> tuple[int, bool]:
+    """Run ``work`` in a forked process, ``strike`` at its statement number ``at``, or before the first one
+    that has this text: (statements, failed).
+    """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         count = 0
 
-        def tick(connection: Any, *_: Any) -> None:
+        def tick(connection: Any, *about: Any) -> None:
             nonlocal count
             count += 1
-            if count == at:
+            if count == at or (isinstance(at, str) and len(about) > 1 and at in str(about[1])):
                 strike(connection)
 
         status = 1

@@ -212,3 +212,13 @@ def test_a_sequence_keeps_what_a_failed_revision_drew(world: World) -> None:
     with pytest.raises(ValueError, match=r"^$"):
         world.project.upgrade(short_way=True)
     assert world.run("INSERT INTO tag (name) VALUES ('b') RETURNING id") == [(2,)]
+
+
+def test_no_server_reports_the_progress_of_a_validation(cluster: Cluster) -> None:
+    """Of these alone; a session's reads (pg_stat_io) are counted when its statement is over."""
+    with cluster.connect() as connection:
+        found = connection.execute(
+            "SELECT viewname FROM pg_views WHERE viewname LIKE 'pg_stat_progress_%' ORDER BY 1"
+        ).fetchall()
+    reported = ["analyze", "basebackup", "cluster", "copy", "create_index", "vacuum"]
+    assert [name for (name,) in found] == [f"pg_stat_progress_{what}" for what in reported]
