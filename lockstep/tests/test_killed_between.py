@@ -69,7 +69,7 @@ def test_it_ends_as_if_nobody_had_been_killed(
     )
     rows = rows_of(cluster18, database)
     project.revision(UP, DOWN)
-    ways = {"upgrade": project.upgrade, "downgrade": partial(project.downgrade, "r1")}
+    ways = {"upgrade": partial(project.upgrade, "head"), "downgrade": partial(project.downgrade, "r1")}
     other = {"upgrade": "downgrade", "downgrade": "upgrade"}
     if direction == "downgrade":
         project.upgrade()
