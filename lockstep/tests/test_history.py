@@ -48,6 +48,15 @@ def test_upgrades_downgrades_and_stamps_are_written_down(project: Path) -> None:
     assert str(found[0]["applied_at"]).endswith("Z")
 
 
+def test_a_message_with_any_characters_is_kept_as_it_is(project: Path) -> None:
+    message = "100 % of 'quotes' \\ and %(names)s: :it's"
+    path = project / "migrations" / "versions" / "a.py"
+    path.write_text(f"{message!r}\n{path.read_text()}")
+    alembic(project, "upgrade", "a")
+    alembic(project, "stamp", "--purge", "a")
+    assert [one["message"] for one in told(project)] == [message, message]
+
+
 def test_what_was_applied_before_lockstep_says_so(project: Path, cluster18: Cluster, database: str) -> None:
     adopted = (project / "migrations" / "env.py").read_text()
     env(project, PLAIN, cluster18, database)

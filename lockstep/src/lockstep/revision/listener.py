@@ -77,7 +77,7 @@ class Listener:
         """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
         """Whether the statement that failed was the revision's own, under a lock_timeout."""
-        self.together_with: tuple[str, dict[str, Any]] | None = None
+        self.together_with: str | None = None
         """What is sent in one statement with the next one that writes the version table."""
         self.made: list[str] = []
         """What takes back the types that the operation at hand has made on the way, the last one first."""
@@ -144,8 +144,8 @@ class Listener:
             statement = self._state.lasting(statement)
         if not self._hears:
             if self.together_with is not None and _WRITES.match(statement):
-                (also, values), self.together_with = self.together_with, None
-                return f"WITH lockstep_applied AS ({also}) {statement}", {**(parameters or {}), **values}
+                also, self.together_with = self.together_with, None
+                return f"WITH lockstep_applied AS ({also}) {statement}", parameters
             self._look(statement)
             if self._made_before and made.type_undo(connection, statement) in self._made_before:
                 return _NOTHING, parameters

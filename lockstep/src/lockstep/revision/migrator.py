@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import CannotContinueError
 from lockstep.postgres import catalog
+from lockstep.postgres.session import execute
 from lockstep.revision import history
 from lockstep.revision.open_transaction import OpenTransaction
 from lockstep.revision.performing import Performing, write_sql
@@ -118,9 +119,7 @@ class Migrator:
             step.revision, direction, time.monotonic() - started, source
         )
 
-    def _applied(
-        self, script: Any, direction: str, seconds: float, source: bytes
-    ) -> tuple[str, dict[str, Any]]:
+    def _applied(self, script: Any, direction: str, seconds: float, source: bytes) -> str:
         """What writes down that a revision was applied."""
         keeps = self.keeps_source and direction != "downgrade" and script.path.endswith(".py")
         return history.statement(
@@ -164,7 +163,7 @@ class Migrator:
             left = [self._applied(one, "stamp", 0, Path(one.path).read_bytes()) for one in scripts]
         for one in left:
             if one is not None:
-                self.planning.connection.exec_driver_sql(*one)
+                execute(self.planning.connection, one)
 
     # -- an operation ----------------------------------------------------------------------------------
 
