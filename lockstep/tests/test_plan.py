@@ -40,7 +40,7 @@ def assert_is_as(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> N
     }  # fmt: skip
     kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     assert any(isinstance(value, named[kind]) for kind in kinds), (value, schema)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "properties" in schema:
         assert set(value) == set(schema["required"]) == set(schema["properties"])
         for key, inner in value.items():
             assert_is_as(inner, schema["properties"][key], whole)
@@ -133,6 +133,29 @@ def test_a_hazard_is_allowed_by_its_name(project: Path) -> None:
     assert status == 0
     assert [one["allowed"] for one in plan["hazards"]] == [True]
     assert lockstep(project, "plan", "--allow", "luck")[0] == 2
+
+
+def test_what_the_rows_refuse_is_told_with_the_rows_and_the_exit_status(project: Path) -> None:
+    revision(project, "r1", "op.create_unique_constraint('once', 'people', ['age'])", "first")
+    assert planned(project)[0] == 0
+    revision(project, "r1", "op.create_unique_constraint('once', 'posts', ['owner_id'])", "first")
+    status, plan = planned(project, "--allow", "scans-under-lock")
+    (found,) = plan["findings"]
+    assert (status, found["kind"], found["fails"], len(found["rows"])) == (1, "duplicates", True, 5)
+    lines = lockstep(project, "plan")[1]
+    assert lines[-1] == "1 statement would fail on the data that there are"
+    assert f"data: r1: {found['says']}" in lines
+
+
+def test_what_is_in_the_way_now_is_told_and_changes_no_exit_status(
+    project: Path, cluster18: Cluster, database: str
+) -> None:
+    revision(project, "r1", "op.add_column('posts', sa.Column('x', sa.Text()))", "first")
+    with cluster18.connect(database, autocommit=False) as other:
+        other.execute("LOCK TABLE posts IN SHARE MODE")
+        status, plan = planned(project)
+        assert (status, plan["obstacles"][0]["kind"]) == (0, "transaction")
+    assert_is_as(plan, SCHEMA, SCHEMA)
 
 
 def test_nothing_to_do_is_told(project: Path, database: str) -> None:

@@ -132,6 +132,19 @@ GOES_THROUGH = {
         "DROP TABLE IF EXISTS nothing", "ALTER TABLE notes DROP COLUMN IF EXISTS nothing",
         "ALTER TABLE notes DROP CONSTRAINT IF EXISTS nothing", "DROP INDEX IF EXISTS nothing",
     ),
+    "a DO block that looks first": (
+        "CREATE TYPE mood AS ENUM ('a')",
+        "DO $$ BEGIN IF to_regtype('mood') IS NULL THEN CREATE TYPE mood AS ENUM ('a'); END IF; END $$",
+        "DO $$ BEGIN ALTER TABLE notes ADD c text; EXCEPTION WHEN others THEN NULL; END $$",
+        "ALTER TABLE notes ALTER c SET DEFAULT 'x'", "ALTER TABLE notes DROP COLUMN c",
+    ),
+    "what PostgreSQL has named": (
+        "CREATE TABLE more (id serial PRIMARY KEY, a integer UNIQUE, CHECK (a > 0))",
+        "ALTER TABLE more RENAME TO other", "ALTER SEQUENCE more_id_seq RENAME TO other_id_seq",
+        "ALTER INDEX more_pkey RENAME TO other_pkey", "ALTER TABLE other DROP CONSTRAINT more_a_key",
+        "ALTER TABLE notes ADD UNIQUE (id)", "ALTER TABLE notes DROP CONSTRAINT notes_id_key",
+        "CREATE INDEX ON notes (a)", "DROP INDEX notes_a_idx",
+    ),
     "a name that is free again": (
         "ALTER TABLE notes DROP CONSTRAINT notes_pkey", "CREATE INDEX notes_pkey ON notes (a)",
         "DROP TABLE owners", "CREATE TABLE owners (id integer)", "CREATE INDEX owners_pkey ON owners (id)",
@@ -190,7 +203,10 @@ NOT_KNOWN = {
     ),
     "revision r1 reads notes first, and may change its rows": ("SELECT id, a FROM notes", UNIQUE),
     "revision r1 runs SQL first that cannot be followed": (
-        "DO $$ BEGIN EXECUTE 'DELETE FROM notes'; END $$", UNIQUE,
+        "DO $$ BEGIN EXECUTE format('DELETE FROM %I', 'no' || 'tes'); END $$", UNIQUE,
+    ),
+    "revision r1 may change notes first, in a DO block": (
+        "DO $$ BEGIN IF true THEN DELETE FROM notes; END IF; END $$", UNIQUE,
     ),
     "revision r1 changes the type of a first": (
         "CREATE TYPE mood AS ENUM ('7')", "ALTER TABLE notes ALTER a TYPE mood USING a::text::mood", UNIQUE,
@@ -295,8 +311,9 @@ def test_the_connection_is_left_as_it_was(mode: str, cluster18: Cluster, databas
         assert connection.execute(sa.text(settings)).all() == before
 
 
+@pytest.mark.parametrize("path", ["Of Tenants,public", '"Of Tenants", public'])
 def test_names_are_quoted_and_looked_up_in_the_revisions_search_path(
-    cluster18: Cluster, database: str
+    path: str, cluster18: Cluster, database: str
 ) -> None:
     with cluster18.connect(database) as connection:
         connection.execute(
@@ -305,7 +322,7 @@ def test_names_are_quoted_and_looked_up_in_the_revisions_search_path(
             """INSERT INTO "Of Tenants"."No""tes" VALUES (1, 'o''k'), (2, 'o''k')"""
         )
     statement = 'CREATE UNIQUE INDEX "On ce" ON "No""tes" (lower("a b"))'
-    operation = PlannedOperation("r1", "upgrade", None, (statement,), None, '"Of Tenants", public')
+    operation = PlannedOperation("r1", "upgrade", None, (statement,), None, path)
     with looking(cluster18, database) as connection:
         (finding,) = findings(connection, [operation])
     assert (finding.table, finding.count) == ('Of Tenants.No"tes', 2)

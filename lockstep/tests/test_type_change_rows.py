@@ -19,6 +19,7 @@ ACCOUNTS = """
 CREATE TABLE account (id integer PRIMARY KEY, v integer NOT NULL, name text, at timestamp);
 INSERT INTO account SELECT n, n * 10, 'n' || n, '2024-06-01 12:00' FROM generate_series(1, 200) n;
 """
+WIDEN = "op.alter_column('account', 'v', type_=sa.BigInteger())"
 
 
 @pytest.fixture
@@ -120,3 +121,23 @@ def test_rows_that_came_after_somebody_looked_are_named_and_the_change_goes_on_w
     world.project.upgrade()
     assert world.state()[0] != before[0]
     assert "lockstep_" not in str(world.state()[0])
+
+
+def test_statistics_have_the_owner_that_plain_alembic_leaves_them(world: World) -> None:
+    """PostgreSQL gives them to whoever changes the type, or lets them be, as its minor releases see fit."""
+    role = f"analyst_{world.name}"
+    world.run(
+        f"CREATE ROLE {role}; CREATE STATISTICS pair (mcv) ON v, at FROM account;"
+        f"ALTER STATISTICS pair OWNER TO {role}; CREATE STATISTICS own ON (v + 1), id FROM account;"
+    )
+    plain = world.cluster.create_database(world.name)
+    world.project.revision(WIDEN)
+    world.project.upgrade()
+    world.project.upgrade(url=world.cluster.url(plain, "psycopg"), plain=True)
+    owners = "SELECT stxname::text, stxowner::regrole::text FROM pg_statistic_ext ORDER BY 1"
+    with world.cluster.connect(plain) as connection:
+        right = connection.execute(owners).fetchall()
+    found = world.run(owners)
+    world.cluster.drop_database(plain)
+    world.run(f"ALTER STATISTICS pair OWNER TO postgres; DROP ROLE {role}")
+    assert found == right

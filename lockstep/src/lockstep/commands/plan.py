@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import sqlalchemy as sa
 import typer
 
 from lockstep import private_names
@@ -17,11 +19,20 @@ from lockstep.commands.rehearsal import Rehearsal
 from lockstep.commands.scratch_database import connection_of
 from lockstep.errors import LockstepError
 from lockstep.plan import target as targets
+from lockstep.plan.data import findings
+from lockstep.plan.obstacles import obstacles
 from lockstep.plan.plan import Plan, PlannedRevision, names
+from lockstep.postgres.catalog import scalar
 
 if TYPE_CHECKING:
-    from alembic.runtime.migration import MigrationContext
+    from collections.abc import Iterator, Sequence
 
+    from alembic.runtime.migration import MigrationContext
+    from sqlalchemy.engine import Connection
+
+    from lockstep.plan.finding import Finding
+    from lockstep.plan.obstacles import Obstacle
+    from lockstep.plan.operation import PlannedOperation
     from lockstep.plan.target import Target
 
 #: Exit statuses: nobody waits; somebody does, or something is to be feared; could not tell.
@@ -96,9 +107,52 @@ def planned(project: Project, to: str, server: str | None, allowed: list[str]) -
         rehearsal.prepare()
         with_lockstep = rehearsal.with_lockstep(direction, to)
         plain = rehearsal.plain(direction, to)
-        return Plan(
-            target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed
-        )  # fmt: skip
+    in_the_data, in_the_way = _asked(project, plain)
+    return Plan(
+        target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed,
+        in_the_data, in_the_way,
+    )  # fmt: skip
+
+
+def _asked(project: Project, operations: Sequence[PlannedOperation]) -> tuple[list[Finding], list[Obstacle]]:
+    """What the target's rows say of the operations, and what is in their way now. It is only read."""
+    found: list[tuple[list[Finding], list[Obstacle]]] = []
+    tables = dict.fromkeys(
+        lock.table
+        for operation in operations
+        for effect in operation.effects
+        for lock in effect.locks
+        if lock.blocks_writes
+    )
+
+    def look(_heads: Any, context: MigrationContext) -> list[Any]:
+        theirs = connection_of(context)
+        with _over_psycopg(theirs) as connection:
+            ask(connection, context)
+        return []
+
+    def ask(connection: Connection, context: MigrationContext) -> None:
+        schema = context.version_table_schema or scalar(connection, "SELECT current_schema()")
+        version_table = f"{schema}.{context.version_table}"
+        in_the_data = findings(connection, operations)
+        found.append((in_the_data, obstacles(connection, list(tables), version_table=version_table)))
+
+    with in_silence():
+        project.run(look, dont_mutate=True)
+    return found[0]
+
+
+@contextmanager
+def _over_psycopg(connection: Connection) -> Iterator[Connection]:
+    """The same database over psycopg, where env.py connects over another driver."""
+    if connection.dialect.driver == "psycopg":
+        yield connection
+        return
+    url = connection.engine.url
+    query = {name: value for name, value in url.query.items() if name in {"host", "port"}}
+    url = url.set(drivername="postgresql+psycopg", query=query)
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as another:
+        yield another
 
 
 def _target(project: Project) -> Target:

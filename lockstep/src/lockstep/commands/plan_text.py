@@ -37,6 +37,9 @@ def heading(plan: Plan) -> str:
 def verdict(plan: Plan) -> str:
     """What it comes to, in a line."""
     open_ones = [hazard for hazard in plan.hazards() if not plan.is_allowed(hazard)]
+    failing = sum(one.fails for one in plan.findings)
+    if failing:
+        return f"{failing} statement{'s' * (failing > 1)} would fail on the data that there are"
     if not open_ones:
         return "nobody waits for longer than a moment"
     count = f"{len(open_ones)} hazard" + "s" * (len(open_ones) > 1)
@@ -61,7 +64,19 @@ def show(plan: Plan, *, plain: bool) -> None:
         console.print()
         for hazard in plan.hazards():
             console.print(Text(_hazard(plan, hazard), style="dim" if plan.is_allowed(hazard) else "red"))
+        for line in _asked(plan):
+            console.print(Text(line))
         console.print(verdict(plan))
+
+
+def _asked(plan: Plan) -> Iterator[str]:
+    """What the data say, with rows at fault, and what is in the way."""
+    for finding in plan.findings:
+        yield f"{'data' if finding.fails else 'not known'}: {finding}"
+        for row in finding.rows:
+            yield "    " + ", ".join(f"{name} = {value}" for name, value in row.items())
+    for obstacle in plan.obstacles:
+        yield f"now in the way: {obstacle}"
 
 
 def _hazard(plan: Plan, hazard: Hazard) -> str:
@@ -172,6 +187,7 @@ def markdown(plan: Plan) -> str:
     """One comment: the hazards, and a table of the statements."""
     lines = [f"### {heading(plan)}", "", f"**{verdict(plan)}**", ""]
     lines += [f"- `{h.name}`{' (allowed)' if plan.is_allowed(h) else ''}: {h.says}" for h in plan.hazards()]
+    lines += [f"- {line}" for line in _asked(plan) if not line.startswith(" ")]
     for revision in plan.revisions:
         lines += ["", f"#### {revision.revision} {revision.says}", ""]
         lines += ["| does | locks | who waits |", "|---|---|---|"]

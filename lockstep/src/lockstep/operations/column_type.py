@@ -52,6 +52,7 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
     plan = Plan(locks={table.oid: table.sql})
     with rehearsal(connection, table) as copy:
         execute(connection, "SET LOCAL statement_timeout = 0")  # it reads the table
+        owners = beside.kept_owners(copy, table)
         before = parts_of(connection, copy.oid)
         copy.run(trial)
         copy.run(f"ALTER TABLE {copy.sql} RENAME COLUMN {quote(column)} TO {quote(shadow)}")
@@ -93,7 +94,7 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
         if before.checks.get(name) != definition:
             beside.check(connection, table, name, definition, plan)
     make_beside(keys, plan)
-    beside.statistics(connection, table, old, before.changed_statistics(after), plan)
+    beside.statistics(connection, table, old, before.changed_statistics(after), owners, plan)
     return [*plan.before, kept.verify(), _swap(connection, kept, identity, plan)]
 
 

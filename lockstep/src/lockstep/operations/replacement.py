@@ -6,19 +6,24 @@ on the way.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
 
 from lockstep.operations.column_parts import statistics_parts
 from lockstep.operations.index_build import build
 from lockstep.operations.validation import added_and_validated
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.session import execute
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from lockstep.postgres.catalog import Column, Table
+    from lockstep.postgres.rehearsal import Copy
     from lockstep.steps.step import Step
 
 
@@ -171,8 +176,49 @@ def check(connection: Connection, table: Table, name: str, definition: str, plan
         plan.attach.append(f"COMMENT ON CONSTRAINT {quote(name)} ON {table.sql} IS {literal(comment)}")
 
 
+def kept_owners(copy: Copy, table: Table) -> dict[str, str]:
+    """Whose the table's extended statistics stay where they are somebody else's: PostgreSQL lets them have
+    their owner when a type changes, or not, by its minor release, so it is tried.
+    """
+    connection = copy.connection
+    owners = {
+        row.name: row.owner
+        for row in catalog.rows(
+            connection,
+            "SELECT format('%%I.%%I', stxnamespace::regnamespace, stxname) AS name, "
+            "stxowner::regrole::text AS owner FROM pg_statistic_ext "
+            "WHERE stxrelid = %(oid)s AND pg_get_userbyid(stxowner) <> current_user",
+            oid=table.oid,
+        )
+    }
+    if not owners:
+        return {}
+    execute(connection, "SAVEPOINT owners")
+    with suppress(DBAPIError):  # who may not give them away cannot be asked to keep them either
+        for statement in (
+            "CREATE TEMPORARY TABLE lockstep_owned (a integer, b integer)",
+            "CREATE STATISTICS pg_temp.lockstep_owned ON a, b FROM lockstep_owned",
+            f"ALTER STATISTICS pg_temp.lockstep_owned OWNER TO {next(iter(owners.values()))}",
+            "ALTER TABLE lockstep_owned ALTER a TYPE bigint",
+        ):
+            copy.run(statement)
+        if not catalog.scalar(
+            connection,
+            "SELECT pg_get_userbyid(stxowner) = current_user FROM pg_statistic_ext "
+            "WHERE stxname = 'lockstep_owned'",
+        ):
+            return owners
+    execute(connection, "ROLLBACK TO SAVEPOINT owners")
+    return {}
+
+
 def statistics(
-    connection: Connection, table: Table, old: Column, changed: dict[str, str], plan: Plan
+    connection: Connection,
+    table: Table,
+    old: Column,
+    changed: dict[str, str],
+    owners: dict[str, str],
+    plan: Plan,
 ) -> None:
     """Extended statistics go with the column; they are made again (without their target, as ALTER COLUMN …
     TYPE does it).
@@ -195,3 +241,5 @@ def statistics(
         plan.detach += [f"DROP STATISTICS {name}", f"{head}{changed.get(tail, tail)} FROM {table.sql}"]
         if comment:
             plan.attach.append(f"COMMENT ON STATISTICS {name} IS {literal(comment)}")
+        if name in owners:
+            plan.attach.append(f"ALTER STATISTICS {name} OWNER TO {owners[name]}")

@@ -58,7 +58,7 @@ class Asking:
         if table.real is None and not table.types:
             self.not_known(table.label, what, table.why_unknown(()) or "it does not exist yet")
             return False
-        if gone := missing(table, columns):
+        if (gone := missing(table, columns)) and not table.in_doubt:
             named = ", ".join(gone)
             self.add(Kind.MISSING, table.label, f"{table.label} has no column {named}")
             return False
@@ -70,7 +70,7 @@ class Asking:
     def table(self, relation: Node, *, missing_ok: bool = False) -> PendingTable | None:
         """The table that a statement is about; where it is not there, that is a finding."""
         found = self.pending.named_by(relation)
-        if found is None and not missing_ok and not self.pending.unfollowed:
+        if found is None and not missing_ok and self.pending.is_missing(relation["relname"]):
             name = ".".join(filter(None, [relation.get("schemaname"), relation["relname"]]))
             self.add(Kind.MISSING, name, f"there is no table {name}")
         return found

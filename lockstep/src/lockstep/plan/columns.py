@@ -23,12 +23,13 @@ def add(asking: Asking, table: PendingTable, command: Node) -> None:
     definition = command["def"]["ColumnDef"]
     name = definition["colname"]
     if name in table.types:
-        if not command.get("missing_ok"):
+        if not command.get("missing_ok") and not table.in_doubt:
             asking.add(Kind.EXISTS, table.label, f"{table.label} has a column {name} already")
         return
     given = {one["Constraint"]["contype"]: one["Constraint"] for one in definition.get("constraints", ())}
     default = given.get("CONSTR_DEFAULT", {}).get("raw_expr")
     typed = type_sql(definition["typeName"])
+    asking.pending.implicit.add(table.name)
     serial = names(definition["typeName"]["names"])[-1] in {"serial", "bigserial", "smallserial"}
     table.types[name] = typed
     made = {"CONSTR_GENERATED", "CONSTR_IDENTITY"} & given.keys()
@@ -115,7 +116,7 @@ def has(asking: Asking, table: PendingTable, command: Node) -> None:
 def _has(asking: Asking, table: PendingTable, name: str, *, missing_ok: bool = False) -> bool:
     if name in table.types:
         return True
-    if not missing_ok and table.types and not asking.pending.unfollowed:
+    if not missing_ok and table.types and not asking.pending.unfollowed and not table.in_doubt:
         asking.add(Kind.MISSING, table.label, f"{table.label} has no column {name}")
     return False
 

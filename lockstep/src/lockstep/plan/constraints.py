@@ -27,12 +27,14 @@ def add(asking: Asking, table: PendingTable, node: Node) -> None:
     """ADD CONSTRAINT: whether the rows break it."""
     name = node.get("conname")
     if name:
-        if _exists(asking, table, name):
+        if _exists(asking, table, name) and not table.in_doubt:
             asking.add(
                 Kind.EXISTS, table.label, f"{table.label} has a constraint {name} already"
             )  # fmt: skip
             return
         table.constraints[name] = node
+    else:
+        asking.pending.implicit.add(table.name)
     kind = node["contype"]
     if kind in {"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION"}:
         if "indexname" not in node and name and asking.pending.find(name, table.schema):
@@ -57,7 +59,7 @@ def validate(asking: Asking, table: PendingTable, name: str) -> None:
     """VALIDATE CONSTRAINT."""
     node = table.constraints[name] if name in table.constraints else _in_catalog(asking, table, name)
     if node is None:
-        if table.real and not asking.pending.unfollowed:
+        if table.real and asking.pending.is_missing(name) and not table.in_doubt:
             asking.add(Kind.MISSING, table.label, f"{table.label} has no constraint {name}")
         return
     if not node.get("initially_valid"):
@@ -67,7 +69,8 @@ def validate(asking: Asking, table: PendingTable, name: str) -> None:
 def drop(asking: Asking, table: PendingTable, name: str, *, missing_ok: bool) -> None:
     """DROP CONSTRAINT."""
     there = _exists(asking, table, name)
-    if not there and not missing_ok and table.real and not asking.pending.unfollowed:
+    known = asking.pending.is_missing(name) and not table.in_doubt
+    if not there and not missing_ok and table.real and known:
         asking.add(Kind.MISSING, table.label, f"{table.label} has no constraint {name}")
     table.constraints[name] = None
     index = asking.pending.find(name, table.schema)

@@ -6,6 +6,7 @@ question is about what a table will hold by then, as far as that can be known.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
@@ -62,6 +63,9 @@ def findings(
 
 def _ask(asking: Asking, statement: Statement, *, reads_rows: bool) -> None:
     node, fields = statement.node[0], statement.fields
+    if statement.in_block and statement.kind is not StatementKind.UNKNOWN:
+        _in_block(asking, statement)
+        return
     if statement.kind is StatementKind.UNKNOWN:
         asking.pending.unfollowed = (
             f"revision {asking.revision} runs SQL first that cannot be followed ({_start(statement.text)})"
@@ -75,6 +79,20 @@ def _ask(asking: Asking, statement: Statement, *, reads_rows: bool) -> None:
         _STATEMENTS[node](asking, fields)
     for created in statement.creates:
         objects.create(asking, created, fields)
+
+
+def _in_block(asking: Asking, statement: Statement) -> None:
+    """A statement in a DO block: it may run or not. What it names is in doubt."""
+    if statement.kind is StatementKind.READS:
+        return
+    for created in statement.creates:
+        objects.create(asking, replace(created, if_not_exists=True), statement.fields)
+    for relation in objects.has_relation(statement.fields):
+        if table := asking.pending.named_by(relation):
+            table.in_doubt = True
+            table.unknown.setdefault(
+                EVERYTHING, f"revision {asking.revision} may change {table.label} first, in a DO block"
+            )
 
 
 def _not_looked_at(asking: Asking, error: DBAPIError, timeout: float) -> None:
@@ -181,6 +199,8 @@ def _create_index(asking: Asking, fields: Node) -> None:
     name = fields.get("idxname")
     if fields.get("if_not_exists") and name and asking.pending.find(name, table.schema):
         return
+    if not name:
+        asking.pending.implicit.add(table.name)
     if fields.get("unique"):
         constraints.unique_index(asking, table, fields)
         return

@@ -18,7 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from lockstep.plan.constraints import in_catalog
 from lockstep.plan.pending import expression
-from lockstep.plan.reading import NotKnownError, NotLookedAtError, Reader, ValueRefusedError
+from lockstep.plan.reading import (
+    NotKnownError,
+    NotLookedAtError,
+    Reader,
+    ValueRefusedError,
+    quoted_path,
+)
 from lockstep.plan.sample import bring, sample_of
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
@@ -142,7 +148,7 @@ class _Trial:
     def of(self, operation: PlannedOperation, statement: Statement) -> Iterator[Estimate]:
         """What a statement will take; nothing where that is a moment, or cannot be tried."""
         if operation.search_path:
-            self._run(f"SET search_path = {operation.search_path}")
+            self._run(f"SET search_path = {quoted_path(operation.search_path)}")
         node, fields = statement.node[0], statement.fields
         relation = fields.get("relation")
         names_of = (operation.table.name, operation.table.schema) if operation.table else None

@@ -43,6 +43,7 @@ def create(asking: Asking, created: CreatedObject, fields: Node) -> None:
         if "ColumnDef" in one
     }
     why = f"revision {asking.revision} creates {created.name} first"
+    asking.pending.implicit.add(created.name)
     asking.pending.create(created.name, created.schema, why, held)
 
 
@@ -60,9 +61,11 @@ def _create_type(asking: Asking, created: CreatedObject, fields: Node) -> None:
     name = name_of(tuple(part for part in (created.schema, created.name) if part))
     there = catalog.scalar(asking.reader.connection, "SELECT to_regtype(%(name)s) IS NOT NULL", name=name)
     pending = asking.pending.enums
-    if (
-        there if created.name not in pending else pending[created.name] is not None
-    ) and not asking.pending.unfollowed:
+    if created.name in pending:
+        there = pending[created.name] is not None
+    if there and created.if_not_exists:
+        return
+    if there and not asking.pending.unfollowed:
         asking.add(Kind.EXISTS, created.name, f"there is a type {created.name} already")
     pending[created.name] = [item["String"].get("sval", "") for item in fields.get("vals", ())]
 
@@ -116,7 +119,7 @@ def drop(asking: Asking, fields: Node) -> None:
     together = [table for table in found.values() if table]
     for part, table in found.items():
         if table is None:
-            if not missing_ok and not asking.pending.unfollowed:
+            if not missing_ok and asking.pending.is_missing(part[-1]):
                 asking.add(Kind.MISSING, part[-1], f"there is no {kind} {'.'.join(part)}")
             continue
         if kind == "table" and not cascade:

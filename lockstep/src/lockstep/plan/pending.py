@@ -49,6 +49,8 @@ class PendingTable:
     real_names: dict[str, str] = field(default_factory=dict)
     """What the columns that are there now are called in the catalog."""
     is_dropped: bool = False
+    in_doubt: bool = False
+    """Whether a DO block may have changed what it has."""
 
     @property
     def label(self) -> str:
@@ -108,6 +110,8 @@ class Pending:
         self._loaded: list[PendingTable] = []
         self.enums: dict[str, list[str] | None] = {}
         """Types that pending statements have made, with their labels if they are enums; None: dropped."""
+        self.implicit: set[str] = set()
+        """Tables for which PostgreSQL has chosen names: of sequences, indexes, constraints."""
         self.unfollowed: str | None = None
         """What came before and cannot be followed: it may have changed anything."""
 
@@ -128,6 +132,10 @@ class Pending:
             if found := self._relations[known]:
                 return found
         return None
+
+    def is_missing(self, name: str) -> bool:
+        """Whether it is known that what was not found will not be there by then."""
+        return not self.unfollowed and not any(name.startswith(f"{table}_") for table in self.implicit)
 
     def named_by(self, relation: Node) -> PendingTable | None:
         return self.find(relation["relname"], relation.get("schemaname"))

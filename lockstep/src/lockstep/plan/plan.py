@@ -11,6 +11,8 @@ from lockstep.plan.judgement import WAITS, Hazard, HazardName, hazards, waits
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from lockstep.plan.finding import Finding
+    from lockstep.plan.obstacles import Obstacle
     from lockstep.plan.operation import Effect, PlannedOperation
     from lockstep.plan.target import Target
 
@@ -40,6 +42,10 @@ class Plan:
     plain: Sequence[PlannedOperation]
     lockstep: Sequence[PlannedOperation]
     allowed: Collection[str] = ()
+    findings: Sequence[Finding] = ()
+    """What the target's rows say."""
+    obstacles: Sequence[Obstacle] = ()
+    """What stands in the way now."""
 
     @property
     def runs(self) -> Sequence[PlannedOperation]:
@@ -60,8 +66,10 @@ class Plan:
 
     @property
     def is_safe(self) -> bool:
-        """Whether nobody waits, and nothing is to be feared that is not allowed."""
-        return all(self.is_allowed(hazard) for hazard in self.hazards())
+        """Whether nobody waits, no data stand in the way, and nothing is to be feared that is not allowed."""
+        return not any(one.fails for one in self.findings) and all(
+            self.is_allowed(hazard) for hazard in self.hazards()
+        )
 
     def fingerprint(self) -> str:
         """Of what will run: the revisions' files, and what plain Alembic sends for them."""
@@ -96,6 +104,17 @@ class Plan:
                  "tables": [str(table) for table in one.tables], "says": one.says,
                  "operation": one.operation, "statement": one.statement, "allowed": self.is_allowed(one)}
                 for one in self.hazards()
+            ],
+            "findings": [
+                {"kind": str(one.kind), "revision": one.revision, "statement": one.statement,
+                 "table": one.table, "says": one.says, "fails": one.fails, "count": one.count,
+                 "at_least": one.at_least,
+                 "rows": [{key: str(value) for key, value in row.items()} for row in one.rows]}
+                for one in self.findings
+            ],
+            "obstacles": [
+                {"kind": str(one.kind), "says": one.says, "do": one.do, "table": one.table, "pid": one.pid}
+                for one in self.obstacles
             ],
         }  # fmt: skip
 

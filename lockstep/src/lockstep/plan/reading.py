@@ -82,7 +82,7 @@ class Reader:
             execute(self.connection, f"SET LOCAL statement_timeout = {round(self._timeout * 1000)}")
             set_lock_timeout(self.connection, _LOCK_TIMEOUT)
             if search_path:
-                execute(self.connection, f"SET LOCAL search_path = {search_path}")
+                execute(self.connection, f"SET LOCAL search_path = {quoted_path(search_path)}")
             yield
         finally:
             if ours:
@@ -221,6 +221,13 @@ class Reader:
             raise NotLookedAtError(
                 f"{table.label} is larger than {in_bytes(self._largest)} ({in_bytes(size)})"
             )  # fmt: skip
+
+
+def quoted_path(search_path: str) -> str:
+    """A list of schemas as SQL has it, whether or not each is quoted in it."""
+    return ", ".join(
+        quote(name.strip().removeprefix('"').removesuffix('"')) for name in search_path.split(",")
+    )
 
 
 def _files(table: PendingTable) -> str:

@@ -50,6 +50,8 @@ class Statement:
     """The names of the functions that it calls, each as its parts."""
     until_commit: bool = False
     """Of session state: whether it ends with the transaction (SET LOCAL, ON COMMIT DROP …)."""
+    in_block: bool = False
+    """Whether it stands in a DO block, whose code decides whether it runs."""
     node: tuple[str, str] = ("", "{}")
     """Its tree: the name of the node and its fields, as JSON."""
 
@@ -142,7 +144,7 @@ def _statements(sql: str) -> Iterator[Statement]:
         text = raw[start:end].decode().strip()
         ((name, fields),) = parsed["stmt"].items()
         if name == "DoStmt":
-            yield from _do_block(text, fields)
+            yield from (replace(one, in_block=True) for one in _do_block(text, fields))
         else:
             yield _statement(text, name, fields)
 
@@ -154,7 +156,7 @@ def _statement(text: str, name: str, fields: Node) -> Statement:
         kind = StatementKind.SESSION
         until_commit = syntax.on_commit(fields) == "ONCOMMIT_DROP"
     functions = tuple(dict.fromkeys(syntax.function_names(fields)))
-    return Statement(text, kind, creates, functions, until_commit, (name, json.dumps(fields)))
+    return Statement(text, kind, creates, functions, until_commit, node=(name, json.dumps(fields)))
 
 
 _KINDS = {
