@@ -76,7 +76,7 @@ bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by 
 
 .PHONY: bench-blocked
 bench-blocked: .venv/installed  ## Change tables behind a transaction that stays open (MINUTES=10), and among others
-	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.blocked --minutes $(or $(MINUTES),10)
+	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.blocked --write --minutes $(or $(MINUTES),10)
 
 .PHONY: bench-histories
 bench-histories: .venv/installed  ## Run 100 ordinary revisions on an empty database, plain and with Lockstep

@@ -127,12 +127,12 @@ def section(
 _TITLE = "## Schema changes on tables in use"
 
 
-def write_section(text: str) -> None:
-    """Put the section in its place in docs/benchmarks.md; other sections stay."""
+def write_section(text: str, title: str = _TITLE) -> None:
+    """Put the section in its place in docs/benchmarks.md, or at its end; other sections stay."""
     _DOCUMENT.parent.mkdir(exist_ok=True)
     document = _DOCUMENT.read_text() if _DOCUMENT.exists() else "# Benchmarks\n"
-    whole = f"{_TITLE}\n\n{text}\n"
-    found = re.compile(rf"^{re.escape(_TITLE)}$.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    whole = f"{title}\n\n{text}\n"
+    found = re.compile(rf"^{re.escape(title)}$.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     if found.search(document):
         document = found.sub(lambda _: whole + "\n", document).rstrip() + "\n"
     else:
