@@ -178,6 +178,42 @@ def _cancelled(connection: Any) -> None:
         connection.execute("SELECT pg_sleep(60)")
 
 
+def test_a_fill_waits_for_a_vacuum_of_its_table_where_it_is_told_to(
+    watched: sa.Connection, cluster18: Cluster, database: str, told: Told
+) -> None:
+    with cluster18.connect(database) as busy, cluster18.connect(database) as admin:
+        busy.execute("DELETE FROM posts WHERE id % 2 = 0")
+        busy.execute("SET vacuum_cost_delay = 100")
+        busy.execute("SET vacuum_cost_limit = 1")
+        with under_way(lambda: _vacuum(busy)):
+            while not admin.execute("SELECT FROM pg_stat_progress_vacuum").rowcount:
+                pass
+            Health(watched, Pace(), "posts").breathe()  # it is not asked for
+            assert told.lines == []
+            line = _paused_by(
+                watched, told, lambda: admin.execute("SELECT pg_cancel_backend(%s)", [busy.info.backend_pid]),
+                pause_for_autovacuum=True,
+            )  # fmt: skip
+    assert "autovacuum: it is at work on posts" in line
+
+
+def _vacuum(connection: Any) -> None:
+    with pytest.raises(Exception, match="canceling"):
+        connection.execute("VACUUM posts")
+
+
+def test_the_sql_of_who_is_in_the_way_is_shown_where_it_is_asked_for(
+    cluster18: Cluster, database: str, told: Told, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"))
+    project.revision("op.add_column('posts', sa.Column('x', sa.Integer()))")
+    with cluster18.connect(database, autocommit=False) as other:
+        other.execute("SELECT 'of mine' FROM posts")
+        with under_way(lambda: project.upgrade(pace=Pace(show_statements=True))):
+            assert "SELECT 'of mine' FROM posts" in told.wait_for("waiting for pid")
+            other.rollback()
+
+
 def test_a_fill_waits_for_an_archive_that_fails(told: Told) -> None:
     cluster = Cluster(18, settings=["fsync=off", "archive_mode=on", "archive_command=false"])
     try:
