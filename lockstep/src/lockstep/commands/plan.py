@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
@@ -18,6 +16,7 @@ from lockstep.commands.project import ConfigFiles, Project, Section, in_silence,
 from lockstep.commands.rehearsal import Rehearsal
 from lockstep.commands.scratch_database import connection_of
 from lockstep.errors import LockstepError
+from lockstep.plan import signed
 from lockstep.plan import target as targets
 from lockstep.plan.data import findings
 from lockstep.plan.obstacles import obstacles
@@ -61,6 +60,9 @@ def plan(
         str | None,
         typer.Option(help="A database on whose server to rehearse, instead of the project's own server."),
     ] = None,
+    keep: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the plan, for `alembic -x plan=FILE upgrade`.")
+    ] = None,
     config: ConfigFiles = None,
     name: Section = "alembic",
 ) -> None:
@@ -74,6 +76,8 @@ def plan(
         if unknown := sorted({*(allow or ())} - {*names()}):
             raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(names())}")
         found = planned(Project(config, name), to, server, allow or [])
+        if keep is not None:
+            signed.keep(found, keep)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     elif as_sql:
@@ -97,7 +101,7 @@ def planned(project: Project, to: str, server: str | None, allowed: list[str]) -
         PlannedRevision(
             step.revision.revision,
             step.revision.doc or "",
-            hashlib.sha256(Path(step.revision.path).read_bytes()).hexdigest(),
+            signed.file_hash(step.revision.path),
         )
         for step in steps
     ]

@@ -22,6 +22,7 @@ from lockstep.environment.connection import connected_to, is_asyncpg, synchronou
 from lockstep.environment.failures import explained
 from lockstep.errors import LockstepError
 from lockstep.operations.backfill import is_unfilled, not_filled_in
+from lockstep.plan.signed import demanded
 from lockstep.revision import ahead, history, privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
@@ -67,6 +68,9 @@ def run(
 
     The file of each revision is kept in the database, for the way down from a program that does not have it
     (`lockstep go`); not with ``keep_sources=False``.
+
+    ``alembic -x plan=FILE`` refuses, before the first statement, what is not the plan that
+    ``lockstep plan --keep FILE`` wrote.
 
     ``on_event`` is called with each event (``lockstep.steps.events``), or is a file that gets them as JSON
     lines; so does the file of ``alembic -x lockstep_events=FILE``.
@@ -294,7 +298,7 @@ def _asked() -> Callable[..., Iterable[Any]]:
     """
     options = private_names.options_of_the_command()
     found: Callable[..., Iterable[Any]] = options.setdefault(_ASKED, options["fn"])
-    return found
+    return demanded(found, context.get_x_argument(as_dictionary=True).get("plan"))
 
 
 def _without_run_async(revision: Callable[..., Any]) -> Callable[..., Any]:
