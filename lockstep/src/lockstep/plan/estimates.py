@@ -16,15 +16,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
+from lockstep.plan import reading
 from lockstep.plan.constraints import in_catalog
 from lockstep.plan.pending import expression
-from lockstep.plan.reading import (
-    NotKnownError,
-    NotLookedAtError,
-    Reader,
-    ValueRefusedError,
-    quoted_path,
-)
 from lockstep.plan.sample import bring, sample_of
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
@@ -57,7 +51,7 @@ _MOMENT = 0.01
 _JOINS = {"Hash Join": "hashjoin", "Merge Join": "mergejoin", "Nested Loop": "nestloop"}
 
 #: Why a statement has no estimate: its rows cannot be read, or not be put into the scratch database.
-_CANNOT = (DBAPIError, NotLookedAtError, NotKnownError, ValueRefusedError)
+_CANNOT = (DBAPIError, reading.NotLookedAtError, reading.NotKnownError, reading.ValueRefusedError)
 
 
 class Work(StrEnum):
@@ -112,7 +106,7 @@ def estimates(
     ``scratch`` is a connection in autocommit mode to a database that has the target's catalog and no rows. It
     is filled with samples and changed by the statements; whoever made it drops it.
     """
-    reader = Reader(connection, statement_timeout, None)
+    reader = reading.Reader(connection, statement_timeout, None)
     trial = _Trial(reader, scratch)
     found: list[Estimate] = []
     planned = list(operations)
@@ -141,14 +135,14 @@ class _Brought:
 class _Trial:
     """The statements, run one after the other on samples."""
 
-    def __init__(self, reader: Reader, scratch: Connection) -> None:
+    def __init__(self, reader: reading.Reader, scratch: Connection) -> None:
         self._reader, self._scratch = reader, scratch
         self._brought: dict[str, _Brought | None] = {}
 
     def of(self, operation: PlannedOperation, statement: Statement) -> Iterator[Estimate]:
         """What a statement will take; nothing where that is a moment, or cannot be tried."""
         if operation.search_path:
-            self._run(f"SET search_path = {quoted_path(operation.search_path)}")
+            self._run(f"SET search_path = {reading.quoted_path(operation.search_path)}")
         node, fields = statement.node[0], statement.fields
         relation = fields.get("relation")
         names_of = (operation.table.name, operation.table.schema) if operation.table else None
