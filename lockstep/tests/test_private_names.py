@@ -26,7 +26,7 @@ def foreign(source: str) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
-            names = [] if ast.unparse(node.value) in {"self", "cls"} else [node.attr]
+            names = [] if ast.unparse(node.value) in {"self", "cls", "super()"} else [node.attr]
         elif isinstance(node, ast.ImportFrom | ast.Import):
             names = [part for alias in node.names for part in alias.name.split(".")]
         else:
