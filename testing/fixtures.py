@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: Of how many tests on PostgreSQL 15 `make test` runs one.
-_OF = 4
+_OF = 8
 
 
 def pytest_configure() -> None:

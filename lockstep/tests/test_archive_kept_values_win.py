@@ -61,7 +61,7 @@ def _kept(cluster: Cluster, database: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "in steps"])
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_an_update_of_the_revisions_own_leaves_alone_what_was_given_back(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from testing.cluster import Cluster
 
+pytestmark = pytest.mark.one_in(3)
+
 database = database18()
 
 

@@ -105,6 +105,7 @@ def program(folder: Path, url: str, history: History, number: int) -> Path:
     return folder
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_the_new_program_goes_up_and_the_old_one_down(
     tmp_path: Path, cluster18: Cluster, database: str, name: str

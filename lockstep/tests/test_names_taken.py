@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from databases import at_first_revision, database18
-from killing import in_child
+from killing import counted, in_child
 from lockstep import LockstepError
 from project import Project
 from state import catalog_of, rows_of
@@ -63,20 +64,25 @@ def test_what_has_the_name_stays_wherever_the_migrator_is_stopped(
     project.revision(f"op.add_column('owners', sa.Column('before', sa.Text()))\n{operation}",
                      "op.drop_column('owners', 'before')")  # fmt: skip
     before = catalog_of(cluster18, database), rows_of(cluster18, database)
-    at, failed = 0, True
-    while failed:
-        at += 1
 
-        def kill(_: object) -> None:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def kill(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
+    def upgrade(to: str) -> None:
+        with suppress(DBAPIError, LockstepError):
+            project.upgrade("head", cluster18.url(to, "psycopg"))
+
+    whole = cluster18.create_database(database)
+    with cluster18.connect() as connection:
+        points = counted(lambda: upgrade(whole), connection)
+    cluster18.drop_database(whole)
+    for at in points.of_death(random.Random(f"{os.environ['LOCKSTEP_SEED']} {operation}")):
         struck = cluster18.create_database(database)
-        url = cluster18.url(struck, "psycopg")
-        done, _ = in_child(lambda: project.upgrade("head", url), kill, at)  # noqa: B023  # run at once
-        failed = done == 0  # the child that was killed counts nothing
+        in_child(lambda: upgrade(struck), kill, at)  # noqa: B023  # run at once
         for way in ("down", "up", "down"):
             with suppress(DBAPIError, LockstepError):
+                url = cluster18.url(struck, "psycopg")
                 project.upgrade("head", url) if way == "up" else project.downgrade("r1", url)
         assert (catalog_of(cluster18, struck), rows_of(cluster18, struck)) == before, f"struck at {at}"
         cluster18.drop_database(struck)
-    assert at > 5
+    assert len(points) > 5

@@ -29,7 +29,7 @@ CONDITIONAL = {
 }
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("is_there", [True, False], ids=["there", "new"])
 @pytest.mark.parametrize("way", ["op.execute({!r})", "op.get_bind().exec_driver_sql({!r})"])
 @pytest.mark.parametrize("sql", CONDITIONAL.values(), ids=CONDITIONAL)

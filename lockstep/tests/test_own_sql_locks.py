@@ -46,7 +46,7 @@ def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     return at_first_revision(Project(tmp_path / "project", cluster18.url(database, "psycopg")), "before")
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @SENT
 @pytest.mark.parametrize(
     "sql",
@@ -71,7 +71,7 @@ def test_what_holds_a_lock_for_long_is_refused_however_it_is_sent(
     assert cluster18.dump_schema(database) == before
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 @SENT
 @pytest.mark.parametrize(
     "sql",

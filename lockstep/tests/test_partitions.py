@@ -102,6 +102,7 @@ def pairs() -> dict[int, tuple[str, str]]:
     return {}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", CASES)
 def test_a_partitioned_table_ends_as_by_plain_alembic_or_is_refused(
     case: str, cluster: Cluster, pairs: dict[int, tuple[str, str]], tmp_path: Path

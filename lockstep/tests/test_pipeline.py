@@ -42,6 +42,7 @@ def run_pytest(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.one_in(3)
 def test_pytest_runs_the_checks_where_it_is_asked_to(project: Path) -> None:
     (project / "test_nothing.py").write_text("def test_nothing(): pass\n")
     lockstep(project, "snapshot")
@@ -49,6 +50,7 @@ def test_pytest_runs_the_checks_where_it_is_asked_to(project: Path) -> None:
     assert "4 passed" in run_pytest(project, "--lockstep")
 
 
+@pytest.mark.one_in(3)
 def test_pytest_says_what_is_wrong(project: Path) -> None:
     lockstep(project, "snapshot")
     (project / "pytest.ini").write_text("[pytest]\nlockstep = true\nlockstep_config = alembic.ini\n")

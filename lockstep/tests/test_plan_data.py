@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 database = database18()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("case", [*CASES, *CONVERSIONS, *CATALOG], ids=str)
 def test_it_is_found_before_and_only_then(
     case: Case, cluster18: Cluster, database: str, tmp_path: Path

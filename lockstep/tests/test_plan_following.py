@@ -171,6 +171,7 @@ GOES_THROUGH = {
 }  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("statements", FAILS.values(), ids=FAILS)
 def test_what_fails_after_other_statements_is_found(
     statements: tuple[str, ...], cluster18: Cluster, database: str
@@ -181,6 +182,7 @@ def test_what_fails_after_other_statements_is_found(
     assert runs(cluster18, database, *statements[:-1])
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("statements", GOES_THROUGH.values(), ids=GOES_THROUGH)
 def test_what_goes_through_is_not_found(
     statements: tuple[str, ...], cluster18: Cluster, database: str

@@ -60,6 +60,7 @@ def test_a_statement_that_would_reset_what_lockstep_goes_by_is_refused_before_it
 RESETS = "EXECUTE 'RESET ' || 'ALL'"
 
 
+@pytest.mark.one_in(4)
 @BOTH
 @pytest.mark.parametrize(
     "sends",
