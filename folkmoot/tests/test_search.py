@@ -201,6 +201,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(below)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sort", list(Sort))
 @pytest.mark.parametrize("owner", [None, 1])
 @pytest.mark.parametrize("words", ["post", "-post", "post -post", '"post quartz plain"', "zzzz", "-zzzz"])

@@ -118,6 +118,7 @@ def rerun(text: str) -> str:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_a_document_shows_what_its_commands_print(document: Path) -> None:
     text = document.read_text()

@@ -53,7 +53,7 @@ def test_there_are_eight_of_them() -> None:
     assert len(NAMES) >= 8
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_ends_as_with_plain_alembic(cluster18: Cluster, tmp_path: Path, name: str) -> None:
     plain = shutil.copytree(EXAMPLES / name, tmp_path / "plain")

@@ -58,7 +58,7 @@ def _kill(_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("then", ["on", "back"])
 @pytest.mark.parametrize(("direction", "before"), KILLED.values(), ids=KILLED)
 def test_it_ends_as_if_nobody_had_been_killed(

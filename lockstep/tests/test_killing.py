@@ -74,7 +74,7 @@ def _struck(proof: Proof, chance: random.Random, blows: int) -> list[str]:
     return wrongs
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(3))
 def test_a_stopped_migration_goes_on_or_is_taken_back(number: int, ground: Ground, tmp_path: Path) -> None:
     """A sample, another one each day; all of it is `make prove`."""
     chance = random.Random(f"{SEED} {number}")

@@ -46,7 +46,7 @@ def correct(project: Project, name: str, wrong: str, right: str) -> None:
     path.write_text(before.replace(indented, "\n".join(f"    {line}" for line in right.splitlines())))
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kind", FAILING, ids=lambda kind: kind.name)
 def test_a_failing_revision_at_rest_leaves_nothing_and_the_corrected_file_runs(
     kind: Failing, project: Project, cluster18: Cluster, database: str

@@ -35,8 +35,9 @@ def assert_is_as(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> N
     if "enum" in schema:
         assert value in schema["enum"]
         return
-    named = {
-        "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "null": type(None)
+    named: dict[str, Any] = {
+        "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "null": type(None),
+        "number": (int, float),
     }  # fmt: skip
     kinds = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     assert any(isinstance(value, named[kind]) for kind in kinds), (value, schema)

@@ -70,7 +70,7 @@ def test_of_a_history_nothing_is_said_to_fail(name: str, cluster18: Cluster, tmp
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 def test_of_an_operation_nothing_is_said_to_fail(
     case: Case, cluster18: Cluster, database: str, tmp_path: Path
 ) -> None:

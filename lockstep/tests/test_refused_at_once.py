@@ -149,7 +149,7 @@ def written(cluster: Cluster, database: str) -> tuple[int, ...] | None:
         ).fetchone()
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("wrong", [*REFUSED, NOTHING], ids=str)
 def test_a_revision_that_was_refused_before_it_did_anything_has_not_begun(
     wrong: Refused, project: Project, cluster18: Cluster, database: str, caplog: pytest.LogCaptureFixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
@@ -14,13 +15,15 @@ from lockstep import private_names
 from lockstep.commands import plan_text
 from lockstep.commands.project import ConfigFiles, Project, Section, in_silence, one_line_errors
 from lockstep.commands.rehearsal import Rehearsal
-from lockstep.commands.scratch_database import connection_of
+from lockstep.commands.scratch_database import connection_of, over_psycopg
 from lockstep.errors import LockstepError
 from lockstep.plan import signed
 from lockstep.plan import target as targets
 from lockstep.plan.data import findings
+from lockstep.plan.estimates import estimates
 from lockstep.plan.obstacles import obstacles
 from lockstep.plan.plan import Plan, PlannedRevision, names
+from lockstep.plan.sarif import as_sarif
 from lockstep.postgres.catalog import scalar
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
 
+    from lockstep.plan.estimates import Estimate
     from lockstep.plan.finding import Finding
     from lockstep.plan.obstacles import Obstacle
     from lockstep.plan.operation import PlannedOperation
@@ -53,6 +57,15 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
     as_sql: Annotated[bool, typer.Option("--sql", help="The statements of plain Alembic.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a comment on a pull request.")] = False,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="How long it takes, from samples of the rows. Takes a while.")
+    ] = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write it to one file of HTML, for a ticket.")
+    ] = None,
+    sarif: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the hazards as SARIF, for code scanning.")
+    ] = None,
     allow: Annotated[
         list[str] | None, typer.Option(help=f"A hazard that is accepted: {', '.join(names())}.")
     ] = None,
@@ -75,9 +88,13 @@ def plan(
     with one_line_errors(UNKNOWN):
         if unknown := sorted({*(allow or ())} - {*names()}):
             raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(names())}")
-        found = planned(Project(config, name), to, server, allow or [])
+        found = planned(Project(config, name), to, server, allow or [], estimate=estimate)
         if keep is not None:
             signed.keep(found, keep)
+        if html is not None:
+            _write(html, plan_text.html(found, plain=plain))
+        if sarif is not None:
+            _write(sarif, json.dumps(as_sarif(found, Path.cwd()), indent=2))
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2))
     elif as_sql:
@@ -90,7 +107,16 @@ def plan(
         raise typer.Exit(UNSAFE)
 
 
-def planned(project: Project, to: str, server: str | None, allowed: list[str]) -> Plan:
+def _write(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LockstepError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def planned(
+    project: Project, to: str, server: str | None, allowed: list[str], *, estimate: bool = False
+) -> Plan:
     """Look at the target, and rehearse what would run."""
     project.load()
     target = _target(project)
@@ -102,6 +128,7 @@ def planned(project: Project, to: str, server: str | None, allowed: list[str]) -
             step.revision.revision,
             step.revision.doc or "",
             signed.file_hash(step.revision.path),
+            step.revision.path,
         )
         for step in steps
     ]
@@ -111,11 +138,30 @@ def planned(project: Project, to: str, server: str | None, allowed: list[str]) -
         rehearsal.prepare()
         with_lockstep = rehearsal.with_lockstep(direction, to)
         plain = rehearsal.plain(direction, to)
-    in_the_data, in_the_way = _asked(project, plain)
+        in_the_data, in_the_way = _asked(project, plain)
+        estimated = _estimated(project, rehearsal, plain) if estimate else []
     return Plan(
         target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed,
-        in_the_data, in_the_way,
+        in_the_data, in_the_way, estimated,
     )  # fmt: skip
+
+
+def _estimated(
+    project: Project, rehearsal: Rehearsal, operations: Sequence[PlannedOperation]
+) -> list[Estimate]:
+    """What the statements would take: tried on samples of the target's rows in the scratch database."""
+    found: list[Estimate] = []
+
+    with rehearsal.connection() as scratch:
+
+        def look(_heads: Any, context: MigrationContext) -> list[Any]:
+            with _over_psycopg(connection_of(context)) as connection:
+                found.extend(estimates(connection, operations, scratch))
+            return []
+
+        with in_silence():
+            project.run(look, dont_mutate=True)
+    return found
 
 
 def _asked(project: Project, operations: Sequence[PlannedOperation]) -> tuple[list[Finding], list[Obstacle]]:
@@ -152,9 +198,7 @@ def _over_psycopg(connection: Connection) -> Iterator[Connection]:
     if connection.dialect.driver == "psycopg":
         yield connection
         return
-    url = connection.engine.url
-    query = {name: value for name, value in url.query.items() if name in {"host", "port"}}
-    url = url.set(drivername="postgresql+psycopg", query=query)
+    url = over_psycopg(connection.engine.url)
     with sa.create_engine(url, poolclass=sa.NullPool).connect() as another:
         yield another
 

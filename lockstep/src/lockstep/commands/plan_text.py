@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from lockstep.plan.plan import says
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lockstep.plan.estimates import Range
     from lockstep.plan.judgement import Hazard, Wait
     from lockstep.plan.operation import Effect, PlannedOperation, TableName
     from lockstep.plan.plan import Plan, PlannedRevision
@@ -46,9 +49,17 @@ def verdict(plan: Plan) -> str:
     return f"{count}: {', '.join(dict.fromkeys(str(h.name) for h in open_ones))}"
 
 
-def show(plan: Plan, *, plain: bool) -> None:
+def html(plan: Plan, *, plain: bool) -> str:
+    """What a terminal of 120 columns shows, as one file of HTML."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        console = Console(highlight=False, record=True, width=120, file=nowhere)
+        show(plan, plain=plain, console=console)
+    return console.export_html()
+
+
+def show(plan: Plan, *, plain: bool, console: Console | None = None) -> None:
     """Print it to the terminal."""
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     console.print(heading(plan))
     for revision in plan.revisions:
         console.print()
@@ -75,8 +86,18 @@ def _asked(plan: Plan) -> Iterator[str]:
         yield f"{'data' if finding.fails else 'not known'}: {finding}"
         for row in finding.rows:
             yield "    " + ", ".join(f"{name} = {value}" for name, value in row.items())
+    for one in plan.estimates:
+        yield (
+            f"estimated: revision {one.revision}: {one.work} of {one.table} ({one.rows:,} rows): "
+            f"{one.seconds.low:,.1f} to {one.seconds.high:,.1f} s, {_between(one.wal)} of WAL, "
+            f"{_between(one.disk)} of disk"
+        )
     for obstacle in plan.obstacles:
         yield f"now in the way: {obstacle}"
+
+
+def _between(size: Range) -> str:
+    return f"{decimal(round(size.low))} to {decimal(round(size.high))}" if size.high else "nothing"
 
 
 def _hazard(plan: Plan, hazard: Hazard) -> str:

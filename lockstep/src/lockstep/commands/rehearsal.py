@@ -8,10 +8,11 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 from alembic.util import load_python_file
 
 from lockstep import private_names, scopes
-from lockstep.commands.scratch_database import ScratchDatabase, connection_of
+from lockstep.commands.scratch_database import ScratchDatabase, connection_of, over_psycopg
 from lockstep.errors import LockstepError
 from lockstep.operations import OPTION
 from lockstep.plan.watch import Watch
@@ -82,19 +83,38 @@ class Rehearsal(ScratchDatabase):
 
     def plain(self, direction: str, revision: str) -> list[PlannedOperation]:
         """What plain Alembic does."""
-        with scopes.plain():
+        with self._copied(), scopes.plain():
             return self._watched(direction, revision, steps=False)
 
     def with_lockstep(self, direction: str, revision: str) -> list[PlannedOperation]:
         """What Lockstep does, on tables that are as large as the target's."""
+        with self._copied(), ExitStack() as stack:
+            if not self.adopted:
+                stack.enter_context(self._as_if_adopted())
+            return self._watched(direction, revision, steps=True)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection to the database itself, over psycopg, in autocommit mode."""
+        found: list[Connection] = []
+
+        def connect(_heads: Any, context: MigrationContext) -> list[Any]:
+            engine = sa.create_engine(over_psycopg(connection_of(context).engine.url), poolclass=sa.NullPool)
+            found.append(engine.connect().execution_options(isolation_level="AUTOCOMMIT"))
+            return []
+
+        self.run(connect, dont_mutate=True)
+        with found[0] as connection:
+            yield connection
+
+    @contextmanager
+    def _copied(self) -> Iterator[None]:
+        """In a copy of the database, which stays as it is."""
         before, name = self._database, scratch.name()
         self._on_the_server(lambda connection: scratch.create(connection, name, str(before)))
         self._database = name
         try:
-            with ExitStack() as stack:
-                if not self.adopted:
-                    stack.enter_context(self._as_if_adopted())
-                return self._watched(direction, revision, steps=True)
+            yield
         finally:
             self._drop()
             self._database = before

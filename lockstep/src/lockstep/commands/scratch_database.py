@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from alembic.runtime.migration import MigrationContext
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import URL, Connection
 
     from lockstep.commands.project import Project
 
@@ -82,6 +82,14 @@ def connection_of(context: MigrationContext) -> Connection:
     if context.connection is None:
         raise LockstepError("env.py gives no connection to context.configure()")
     return context.connection
+
+
+def over_psycopg(url: URL) -> URL:
+    """The URL of the same database for psycopg, where env.py connects over another driver."""
+    if url.get_driver_name() == "psycopg":
+        return url
+    query = {name: value for name, value in url.query.items() if name in {"host", "port"}}
+    return url.set(drivername="postgresql+psycopg", query=query)
 
 
 def _once(function: Callable[..., Iterable[Any]]) -> Callable[..., Iterable[Any]]:

@@ -11,6 +11,7 @@ from lockstep.plan.judgement import WAITS, Hazard, HazardName, hazards, waits
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from lockstep.plan.estimates import Estimate
     from lockstep.plan.finding import Finding
     from lockstep.plan.obstacles import Obstacle
     from lockstep.plan.operation import Effect, PlannedOperation
@@ -26,6 +27,8 @@ class PlannedRevision:
     """Its message."""
     file_hash: str
     """SHA-256 of its file."""
+    path: str
+    """Of its file."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Plan:
     """What the target's rows say."""
     obstacles: Sequence[Obstacle] = ()
     """What stands in the way now."""
+    estimates: Sequence[Estimate] = ()
+    """What statements would take, where that was asked for."""
 
     @property
     def runs(self) -> Sequence[PlannedOperation]:
@@ -115,6 +120,12 @@ class Plan:
             "obstacles": [
                 {"kind": str(one.kind), "says": one.says, "do": one.do, "table": one.table, "pid": one.pid}
                 for one in self.obstacles
+            ],
+            "estimates": [
+                {"revision": one.revision, "statement": one.statement, "table": one.table, "rows": one.rows,
+                 "work": str(one.work), "seconds": [one.seconds.low, one.seconds.high],
+                 "wal_bytes": [one.wal.low, one.wal.high], "disk_bytes": [one.disk.low, one.disk.high]}
+                for one in self.estimates
             ],
         }  # fmt: skip
 
