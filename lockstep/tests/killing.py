@@ -335,4 +335,7 @@ class Proof:
         getattr(self.project, direction)(to, url.render_as_string(), plain=plain)
 
     def _state(self, database: str) -> State:
-        return state_of(self.cluster, database, self.volatile)
+        """Without Alembic's version table: one that was never upgraded has none."""
+        found = state_of(self.cluster, database, self.volatile)
+        catalog = [statement for statement in found.catalog if "alembic_version" not in statement]
+        return State(catalog, found.rows, found.sequences)
