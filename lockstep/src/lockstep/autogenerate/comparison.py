@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic.autogenerate import comparators
+from alembic.autogenerate import comparators, renderers
 from alembic.operations import ops
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import conv
@@ -180,3 +180,15 @@ def _compare_predicates(
         if context.run_object_filters(index, name, "index", reflected=False, compare_to=was[name]):
             modified.ops.append(ops.DropIndexOp.from_index(was[name]))
             modified.ops.append(ops.CreateIndexOp.from_index(index))
+
+
+@renderers.dispatch_for(ops.CreateCheckConstraintOp, replace=True)
+def _render_check(context: AutogenContext, operation: ops.CreateCheckConstraintOp) -> str:
+    """As Alembic does from 1.18 on; before, it cannot."""
+    name, condition = operation.constraint_name, operation.condition
+    if not isinstance(condition, str):
+        options = {"literal_binds": True}
+        condition = str(condition.compile(dialect=context.dialect, compile_kwargs=options)).replace("%%", "%")
+    shown = f"op.f({str(name)!r})" if isinstance(name, conv) else repr(name)
+    schema = f", schema={operation.schema!r}" if operation.schema else ""
+    return f"op.create_check_constraint({shown}, {operation.table_name!r}, {condition!r}{schema})"
