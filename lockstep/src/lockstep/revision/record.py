@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from lockstep.steps.step import Step
 
 
+#: With what the names begin of operations that come after a revision's own, by ``archive.restore``: what was
+#: given back is not asked for again, and no file has it.
+_OF_NO_FILE = ("give back ", "keep ")
+
+
 class Record:
     """The ledger's entry of one revision, and what is to be written to it when the transaction is committed.
 
@@ -101,7 +106,11 @@ class Record:
     def refuse_left_out(self) -> None:
         """Raise where a corrected file leaves out an operation that was done before."""
         done = [entry for entry in self.entries if entry.steps and not _is_journal(entry)]
-        left_out = [entry.says for entry in done if entry.key not in self._seen]
+        left_out = [
+            entry.says
+            for entry in done
+            if entry.key not in self._seen and not entry.key.startswith(_OF_NO_FILE)
+        ]
         if left_out and self._file_was_changed:
             raise CannotContinueError(
                 f"the file of revision {self.revision} was changed, and what was done before is not in it "
