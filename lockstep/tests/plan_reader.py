@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 _READER = """
 DO $$ BEGIN
-    CREATE ROLE looker LOGIN;
-    ALTER ROLE looker SET default_transaction_read_only = on;
+    CREATE ROLE plan_looker LOGIN;
+    ALTER ROLE plan_looker SET default_transaction_read_only = on;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
 REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC;
 DO $$
 DECLARE place text;
 BEGIN
     FOR place IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_|information_schema' LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA %I TO looker', place);
-        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO looker', place);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO plan_looker', place);
+        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO plan_looker', place);
     END LOOP;
 END $$;
 """
@@ -41,9 +41,9 @@ def looking(cluster: Cluster, database: str) -> Iterator[sa.Connection]:
     """A connection of a role that may only read."""
     with cluster.connect(database) as connection:
         connection.execute(_READER.replace("{database}", database).encode())
-    url = cluster.url(database, "psycopg").replace("postgres@", "looker@")
-    with sa.create_engine(url, poolclass=sa.pool.NullPool).connect() as looker:
-        yield looker
+    url = cluster.url(database, "psycopg").replace("postgres@", "plan_looker@")
+    with sa.create_engine(url, poolclass=sa.pool.NullPool).connect() as plan_looker:
+        yield plan_looker
 
 
 def planned(project: Project) -> list[PlannedOperation]:

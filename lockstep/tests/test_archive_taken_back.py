@@ -147,3 +147,17 @@ def test_what_is_kept_of_an_earlier_database_is_listed_as_such(
     assert {(one["what"], one["state"]) for one in told} >= {("tags", "kept, of an earlier database")}
     assert "removed" in _command(project, tmp_path, "purge", "--yes")
     assert _command(project, tmp_path) == "nothing is kept\n"
+
+
+def test_a_null_that_was_written_beside_a_default_is_given_back(
+    project: Project, cluster: Cluster, database: str
+) -> None:
+    _half_done(project, cluster, database)
+    with cluster.connect(database) as connection:
+        connection.execute("UPDATE posts SET rank = NULL WHERE id IN (3, 4)")
+    project.downgrade("base")
+    _put_right(cluster, database)
+    project.upgrade()
+    with cluster.connect(database) as connection:
+        found = connection.execute("SELECT id FROM posts WHERE rank IS NULL ORDER BY id").fetchall()
+    assert found == [(3,), (4,)]

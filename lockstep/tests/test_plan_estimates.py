@@ -145,7 +145,7 @@ def test_a_table_that_may_not_be_read_has_no_estimate(
 ) -> None:
     with looking(cluster18, database) as connection:
         with cluster18.connect(database) as owner:
-            owner.execute("REVOKE SELECT ON posts FROM looker")
+            owner.execute("REVOKE SELECT ON posts FROM plan_looker")
         statements = ("CREATE INDEX ON posts (title)", "CREATE INDEX ON people (id)")
         told = estimates(connection, [PlannedOperation("r1", "upgrade", None, statements, None)], scratch)
     assert [(one.table, one.rows) for one in told] == [("people", 100)]

@@ -262,7 +262,9 @@ def test_what_takes_long_is_not_looked_at(cluster18: Cluster, database: str) -> 
 def test_what_the_role_may_not_read_is_not_looked_at(cluster18: Cluster, database: str) -> None:
     with looking(cluster18, database) as connection:
         with cluster18.connect(database) as owner:
-            owner.execute("REVOKE SELECT ON notes FROM looker; ALTER TABLE owners ENABLE ROW LEVEL SECURITY")
+            owner.execute(
+                "REVOKE SELECT ON notes FROM plan_looker; ALTER TABLE owners ENABLE ROW LEVEL SECURITY"
+            )
         told = findings(connection, sql(UNIQUE, "CREATE UNIQUE INDEX other ON owners (name)"))
     assert [one.kind for one in told] == [Kind.NOT_LOOKED_AT, Kind.NOT_LOOKED_AT]
     assert "this role may not read it: permission denied for table notes" in told[0].says

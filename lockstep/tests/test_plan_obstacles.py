@@ -35,10 +35,10 @@ def reader(cluster18: Cluster, database: str) -> Iterator[sa.Connection]:
     """A role that only reads, and sees what others do."""
     with looking(cluster18, database) as connection:
         with cluster18.connect(database) as owner:
-            owner.execute("GRANT pg_read_all_stats TO looker")
+            owner.execute("GRANT pg_read_all_stats TO plan_looker")
         yield connection
     with cluster18.connect(database) as owner:
-        owner.execute("REVOKE pg_read_all_stats FROM looker")
+        owner.execute("REVOKE pg_read_all_stats FROM plan_looker")
 
 
 def found(connection: sa.Connection, *kinds: Kind, **asked: object) -> list[Obstacle]:
@@ -99,7 +99,7 @@ def test_a_revision_that_is_half_done_is_told_as_status_tells_it(
         ledger.locate(owner, "alembic_version", None)
     (one,) = found(reader, version_table=ledger.version_table)
     assert one.kind is Kind.NOT_SEEN
-    assert "GRANT USAGE ON SCHEMA lockstep TO looker" in one.do
+    assert "GRANT USAGE ON SCHEMA lockstep TO plan_looker" in one.do
     with looking(cluster18, database) as again:
         (one,) = found(again, Kind.HALF_DONE, version_table=ledger.version_table)
     assert one.says == (
@@ -115,7 +115,7 @@ def test_a_role_that_does_not_see_others_says_so(cluster18: Cluster, database: s
     assert lock.kind is Kind.TRANSACTION
     assert lock.says == f"pid {lock.pid} (postgres) on posts holds a lock; for how long, this role cannot see"
     assert blind.kind is Kind.NOT_SEEN
-    assert blind.do == "GRANT pg_read_all_stats TO looker"
+    assert blind.do == "GRANT pg_read_all_stats TO plan_looker"
 
 
 def test_too_little_free_disk_is_told(

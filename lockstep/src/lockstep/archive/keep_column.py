@@ -248,6 +248,7 @@ def undo_add_column(
     and the statements that follow them.
 
     ``unchanged`` are SQL expressions of what the revision itself puts into a row: such a value is not kept.
+    Where there is none, NULL is not; beside a default it is, since somebody has written it.
     """
     kept = _undone(planning, table, name, unchanged)
     drop = [f"ALTER TABLE {table.sql} DROP COLUMN IF EXISTS {quote(name)}"]
@@ -282,8 +283,13 @@ END
 """
 
 
-def undo_add_column_at_once(planning: Planning, table: Table, name: str) -> tuple[str, ...]:
-    """As ``undo_add_column``, in one transaction: for a table that had no rows when the column was added."""
+def undo_add_column_at_once(
+    planning: Planning, table: Table, name: str, *, nulls: bool = False
+) -> tuple[str, ...]:
+    """As ``undo_add_column``, in one transaction: for a table that had no rows when the column was added.
+
+    ``nulls``: NULL is kept as well, as beside a default it was written by somebody.
+    """
     details = (
         f"jsonb_build_object('key', coalesce(to_jsonb(lockstep_key), '[]'), 'type', {_type(table, name)})"
     )
@@ -293,7 +299,10 @@ def undo_add_column_at_once(planning: Planning, table: Table, name: str) -> tupl
         keys=KEYS % {"oid": f"{literal(table.sql)}::regclass"}, own=OWN_TYPE,
         name=f"{literal(name)}::text", table=literal(table.sql), kept=literal(place.sql),
         register=undone.register(),
-        rows=literal(f" FROM {table.sql} AS source WHERE source.{quote(name)}::text IS NOT NULL"),
+        rows=literal(
+            f" FROM {table.sql} AS source"
+            + ("" if nulls else f" WHERE source.{quote(name)}::text IS NOT NULL")
+        ),
     )  # fmt: skip
     return (
         SETTINGS,
@@ -315,7 +324,7 @@ def _type(table: Table, name: str) -> str:
 def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -> _Column:
     key, own = row_key(planning.connection, table.oid, name)
     value = f"source.{quote(name)}::text"
-    only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in ["NULL", *unchanged])
+    only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in unchanged or ["NULL"])
     of_type = _type(table, name)
     details = f"jsonb_build_object('key', {literal(json.dumps(key))}::jsonb, 'type', {of_type})"
     place = new_place(planning, table.name, name)

@@ -107,7 +107,9 @@ def _undo_as_written(call: Call[ops.AddColumnOp]) -> tuple[str, ...]:
     if planning.offline or planning.is_created(operation.table_name, operation.schema):
         return ()  # the table goes as a whole, and is kept with this column in it
     table = planning.find_table(operation.table_name, operation.schema)
-    return undo_add_column_at_once(call.planning, table, operation.column.name) if table else ()
+    column = operation.column
+    nulls = column.server_default is not None and column.computed is None and column.identity is None
+    return undo_add_column_at_once(call.planning, table, column.name, nulls=nulls) if table else ()
 
 
 @dataclass(frozen=True)
