@@ -102,10 +102,6 @@ def test_names_of_operations_are_unique(document: Any) -> None:
     assert len(names) == len(set(names))
 
 
-def test_the_documentation_is_served(api: Api) -> None:
-    assert api.get("/docs").status_code == 200
-
-
 def test_a_cursor_is_good_for_its_list_and_its_service_only() -> None:
     cursors = Cursors(SECRET)
     cursor = cursors.write("users", [7, "x"])

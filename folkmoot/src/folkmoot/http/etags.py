@@ -65,7 +65,14 @@ def expected_versions(if_match: str | None) -> list[int] | None:
     return [version for version in versions if version < 2**31]
 
 
-def respond(request: Request, body: bytes, *, version: int | None = None, private: bool = False) -> Response:
+def respond(
+    request: Request,
+    body: bytes,
+    *,
+    version: int | None = None,
+    private: bool = False,
+    media_type: str = "application/json",
+) -> Response:
     """Answer a read: 304 without the body where the client has it already.
 
     `private`: the answer is for one person; other caches than theirs must not keep it.
@@ -79,4 +86,4 @@ def respond(request: Request, body: bytes, *, version: int | None = None, privat
     known = request.headers.get("if-none-match")
     if known is not None and (known.strip() == "*" or tag in {f'"{t}"' for _, t in _TAG.findall(known)}):
         return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers=headers, media_type=media_type)
