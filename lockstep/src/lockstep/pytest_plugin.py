@@ -72,7 +72,7 @@ class Check(pytest.Item):
 
 def _snapshots(project: Project) -> list[str]:
     with Trial(project, None, all_ignored(project, None)) as trial:
-        return [f"{one}: `lockstep snapshot` writes it" for one in checks.stale(trial, Files(project))]
+        return [f"{one}: `lockstep snapshot` writes it" for one in checks.stale(trial, Files(project.script))]
 
 
 def _there_and_back(project: Project) -> list[str]:

@@ -30,7 +30,7 @@ def register(main: typer.Typer) -> None:
             project = Project(config, name)
             wrong = checks.heads(project)
             with Trial(project, server, all_ignored(project, ignore)) as trial:
-                wrong += map(str, checks.stale(trial, Files(project)))
+                wrong += map(str, checks.stale(trial, Files(project.script)))
                 wrong += checks.there_and_back(trial)
         for line in wrong:
             typer.echo(line)

@@ -13,8 +13,11 @@ from lockstep.revision import history as written
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from sqlalchemy.engine import Connection
 
     from lockstep.commands.project import Project
+    from lockstep.revision.ledger import Ledger
 
 
 def register(main: typer.Typer) -> None:
@@ -35,21 +38,8 @@ def history(
     found: list[dict[str, Any]] = []
 
     def look(project: Project, context: MigrationContext, heads: tuple[str, ...]) -> None:
-        ledger = ledger_of(context)
-        applied = []
-        if ledger is not None and context.connection is not None:
-            applied = written.read(context.connection, ledger.version_table)
-        known = {one.revision for one in applied}
-        earlier = [one for one in oldest_first(project.script) if one.revision in had(project.script, heads)]
-        found.extend(
-            {
-                "revision": one.revision, "direction": None, "applied_at": None, "seconds": None,
-                "role": None, "os_user": None, "host": None, "message": (one.doc or "").partition("\n")[0],
-            }
-            for one in earlier
-            if one.revision not in known
-        )  # fmt: skip
-        found.extend(one.to_json() for one in applied)
+        if context.connection is not None:
+            found.extend(applied_to(context.connection, project.script, ledger_of(context), heads))
 
     look_at_each_database(config, name, look)
     if as_json:
@@ -59,6 +49,25 @@ def history(
         typer.echo(_line(one))
     if not found:
         typer.echo("nothing was applied")
+
+
+def applied_to(
+    connection: Connection, script: ScriptDirectory, ledger: Ledger | None, heads: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """What was applied to a database at these heads, the last one at the end. What was applied before a
+    history was kept comes first, with nothing but its name.
+    """
+    applied = [] if ledger is None else written.read(connection, ledger.version_table)
+    known, done = {one.revision for one in applied}, had(script, heads)
+    earlier = [
+        {
+            "revision": one.revision, "direction": None, "applied_at": None, "seconds": None,
+            "role": None, "os_user": None, "host": None, "message": (one.doc or "").partition("\n")[0],
+        }
+        for one in oldest_first(script)
+        if one.revision in done and one.revision not in known
+    ]  # fmt: skip
+    return earlier + [one.to_json() for one in applied]
 
 
 def _line(one: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from lockstep.commands.project import (
     one_line_errors,
 )
 from lockstep.commands.revisions import status_of
-from lockstep.commands.status import Status, lines, purge, sizes
+from lockstep.commands.status import Status, archived, lines, purge
 from lockstep.errors import LockstepError
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Ledger
@@ -98,10 +98,7 @@ def show_archive(
     told: list[dict[str, Any]] = []
 
     def read(connection: Connection, table: str, _heads: tuple[str, ...]) -> None:
-        for one in sizes(connection, kept_things.of_version_table(connection, table)):
-            if one["version_table"] != table:
-                one["state"] += ", of an earlier database"
-            told.append(one)
+        told.extend(archived(connection, table))
 
     on_each_database(config, name, read)
     if as_json:
@@ -113,8 +110,8 @@ def show_archive(
     shown = Table("revision", "what", "kept at", "rows", "size", "state", "where")
     for one in told:
         shown.add_row(
-            one["revision"], one["what"], one["kept_at"], f"{one['rows']:,}", decimal(one["bytes"]),
-            one["state"], one["place"],
+            one["revision"], one["what"], one["kept_at"], "?" if one["rows"] is None else f"{one['rows']:,}",
+            decimal(one["bytes"]), one["state"], one["place"],
         )  # fmt: skip
     Console().print(shown)
 

@@ -32,9 +32,14 @@ def had(script: ScriptDirectory, heads: Iterable[str]) -> set[str]:
         name = todo.pop()
         if name not in found:
             found.add(name)
-            before = (*_many(files[name].down_revision), *_many(files[name].dependencies))
-            todo += [r.revision for one in before for r in script.get_revisions(one)]
+            todo += parents(script, files[name])
     return found
+
+
+def parents(script: ScriptDirectory, one: Script) -> list[str]:
+    """The revisions that one stands on: the one before it, and those that it depends on."""
+    before = (*_many(one.down_revision), *_many(one.dependencies))
+    return [each.revision for name in before for each in script.get_revisions(name)]
 
 
 def _many(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
     from sqlalchemy.engine import Connection
 
     from lockstep.commands.project import Project
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class Files:
     """The snapshots of a project: ``snapshots/REVISION.txt`` beside its env.py."""
 
-    def __init__(self, project: Project) -> None:
-        self.folder = Path(project.script.dir, "snapshots")
+    def __init__(self, script: ScriptDirectory) -> None:
+        self.folder = Path(script.dir, "snapshots")
 
     def path(self, revision: str) -> Path:
         return self.folder / f"{revision}.txt"

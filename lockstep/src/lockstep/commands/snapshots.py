@@ -9,17 +9,21 @@ import typer
 from alembic import command
 
 from lockstep.commands.checks import stale
-from lockstep.commands.project import ConfigFiles, Project, Section, one_line_errors
+from lockstep.commands.project import ConfigFiles, Project, Section, look_at_each_database, one_line_errors
 from lockstep.commands.sides import Files, all_ignored, head_of, live, shown, side_of, without
 from lockstep.commands.trial import Trial
 from lockstep.errors import LockstepError
+from lockstep.snapshot import tables
 from lockstep.snapshot.differences import differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alembic.runtime.migration import MigrationContext
+
     from lockstep.commands.checks import Stale
     from lockstep.snapshot.differences import Difference
+    from lockstep.snapshot.tables import Table
 
 #: Exit statuses: as it should be; something is other; could not tell.
 SAME, OTHER, UNKNOWN = 0, 1, 2
@@ -73,7 +77,7 @@ def snapshot(
     """
     with one_line_errors(UNKNOWN):
         project = Project(config, name)
-        files = Files(project)
+        files = Files(project.script)
         with Trial(project, server, all_ignored(project, ignore)) as trial:
             wrong = stale(trial, files)
         for one in wrong:
@@ -113,7 +117,7 @@ def verify(
         ignored = all_ignored(project, ignore)
         found = live(project, ignored, models=models)
         revision = head_of(found)
-        expected = without(Files(project).read(revision), ignored)
+        expected = without(Files(project.script).read(revision), ignored)
         other = differences(found.catalog, expected)
     if as_json:
         shown = {
@@ -158,7 +162,7 @@ def adopt_schema(
         project = Project(config, name)
         ignored = all_ignored(project, ignore)
         found = live(project, ignored)
-        files = Files(project)
+        files = Files(project.script)
         revisions = [r.revision for r in project.script.walk_revisions()]
         other = {
             revision: differences(found.catalog, without(files.read(revision), ignored))
@@ -187,19 +191,43 @@ def show(
     table: Annotated[str | None, typer.Argument(help="A table, type, function …; all where none.")] = None,
     *,
     at: Annotated[str, typer.Option(help="A revision, from its snapshot; else the database.")] = "live",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The tables of the database, with sizes, for programs.")
+    ] = False,
     ignore: Ignored = None,
     config: ConfigFiles = None,
     name: Section = "alembic",
 ) -> None:
     """Show the schema: columns, constraints, indexes, triggers, policies, grants."""
+    if as_json:
+        _show_as_data(table, at, config, name)
+        return
     with one_line_errors(UNKNOWN):
         project = Project(config, name)
-        found = side_of(project, Files(project), at, all_ignored(project, ignore))
+        found = side_of(project, Files(project.script), at, all_ignored(project, ignore))
         if table is not None:
             found = found.without(lambda each: ": " not in each and not _is_of(each, table))
             if not found.objects:
                 raise LockstepError(f"there is no {table}; `lockstep show` shows all that there is")
     typer.echo("\n".join(found.lines()).lstrip("\n"))
+
+
+def _show_as_data(table: str | None, at: str, config: list[str] | None, name: str) -> None:
+    found: list[Table] = []
+
+    def look(_project: Project, context: MigrationContext, _heads: tuple[str, ...]) -> None:
+        if at != "live":
+            raise LockstepError("--json shows the database alone: `lockstep show --at` is without it")
+        if context.connection is not None:
+            found.extend(tables.read(context.connection, context.version_table, context.version_table_schema))
+        if table is not None and not any(_is_of(f"{one.schema}.{one.name}", table) for one in found):
+            raise LockstepError(
+                f"there is no {table}; `lockstep show --json` shows all tables that there are"
+            )
+
+    look_at_each_database(config, name, look)
+    shown = [one.to_json() for one in found if table is None or _is_of(f"{one.schema}.{one.name}", table)]
+    typer.echo(json.dumps(shown, indent=2))
 
 
 def _is_of(name: str, asked: str) -> bool:
@@ -220,7 +248,7 @@ def diff(
     """Tell what is other in one revision than in another, or in the database; exit status 1 where it is."""
     with one_line_errors(UNKNOWN):
         project = Project(config, name)
-        files, ignored = Files(project), all_ignored(project, ignore)
+        files, ignored = Files(project.script), all_ignored(project, ignore)
         other = differences(*(side_of(project, files, side, ignored) for side in (old, new)))
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in other], indent=2))

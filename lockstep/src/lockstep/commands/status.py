@@ -75,22 +75,34 @@ def lines(half_done: list[Underway], kept: list[archive.Kept]) -> list[str]:
     return told
 
 
+def archived(connection: Connection, version_table: str) -> list[dict[str, Any]]:
+    """What is kept of a version table, and of earlier ones of its name."""
+    told = sizes(connection, archive.of_version_table(connection, version_table))
+    for one in told:
+        if one["version_table"] != version_table:
+            one["state"] += ", of an earlier database"
+    return told
+
+
 def sizes(connection: Connection, kept: list[archive.Kept]) -> list[dict[str, Any]]:
-    """Each kept table or column with its rows (an estimate) and bytes."""
+    """Each kept table or column with its bytes and rows: estimated; None where this role may not count."""
     told = []
     for one in kept:
-        rows, size = catalog.rows(
+        rows, size, may_count = catalog.rows(
             connection,
-            "SELECT greatest(c.reltuples, 0)::bigint, pg_total_relation_size(c.oid) FROM pg_class c "
-            "WHERE c.oid = to_regclass(%(name)s)",
-            name=one.sql,
+            "SELECT CASE WHEN c.reltuples > 0 THEN c.reltuples END::bigint, pg_total_relation_size(c.oid), "
+            "has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') "
+            "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %(schema)s AND c.relname = %(name)s",
+            schema=ARCHIVE_SCHEMA,
+            name=one.place,
         )[0]
-        if not rows:
+        if rows is None and may_count:
             rows = catalog.scalar(connection, f"SELECT count(*) FROM {one.sql}")
         told.append(
             {
                 "id": one.id, "revision": one.revision, "what": str(one), "kind": one.kind,
-                "kept_at": one.kept_at, "rows": int(rows), "bytes": int(size), "state": one.state,
+                "kept_at": one.kept_at, "rows": rows, "bytes": int(size), "state": one.state,
                 "version_table": one.version_table,
                 "place": f"{ARCHIVE_SCHEMA}.{one.place}",
             }
