@@ -207,9 +207,6 @@ def test_nothing_is_written_to_the_target_by_a_role_that_may_only_read(
     path.write_text(path.read_text().replace(cluster18.url(database, "psycopg"), url))
     status, plan = planned(project, "--server", cluster18.url("postgres", "psycopg"))
     assert (status, [h["name"] for h in plan["hazards"]]) == (1, ["scans-under-lock"])
-    status, _, errors = lockstep(project, "plan")
-    assert status == 2
-    assert "CREATEDB" in errors
 
 
 @pytest.mark.parametrize(

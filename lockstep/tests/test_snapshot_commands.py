@@ -240,9 +240,6 @@ def test_a_role_that_may_only_read_verifies_shows_and_compares(
     assert lockstep(project, "verify") == (0, ["the database is what revision c says"], "")
     assert lockstep(project, "adopt")[0] == lockstep(project, "diff", "c")[0] == 0
     assert lockstep(project, "show")[0] == 0
-    status, lines, said = lockstep(project, "snapshot")
-    assert (status, lines) == (2, [])
-    assert "read-only" in said or "may not create the database" in said
 
 
 def _without_server(file: Path) -> None:
@@ -301,5 +298,5 @@ def test_another_server_may_be_named(project: Path, cluster18: Cluster, database
     assert lockstep(project, "snapshot")[0] == 2
     assert lockstep(project, "snapshot", "--server", cluster18.url(database, "psycopg"))[0] == 0
     assert lockstep(project, "snapshot", "--server", "nonsense")[2] == (
-        "lockstep: --server takes a URL, like postgresql://user@host/postgres"
+        "lockstep: --server takes a URL, like postgresql://user@host/postgres, or embedded"
     )

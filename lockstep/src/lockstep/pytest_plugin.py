@@ -3,7 +3,7 @@
 ``lockstep = true`` in pytest's configuration, or ``pytest --lockstep``, adds three tests: one head, snapshots
 as the revisions are, and the way up, down and up again. ``lockstep_config`` names alembic.ini or
 pyproject.toml, from the root of the project, where it is not there. They run in a database made for them,
-on the server that env.py connects to: the role needs CREATEDB.
+on the server that env.py connects to (the role needs CREATEDB), or on the embedded one.
 """
 
 from __future__ import annotations

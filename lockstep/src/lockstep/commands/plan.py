@@ -71,7 +71,7 @@ def plan(
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option(help="A database on whose server to rehearse, instead of the project's own server."),
+        typer.Option(help="A database on whose server to rehearse, or `embedded`; else the project's own."),
     ] = None,
     keep: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the plan, for `alembic -x plan=FILE upgrade`.")
@@ -81,9 +81,9 @@ def plan(
 ) -> None:
     """Tell what upgrading or downgrading this database to TARGET would lock, rewrite, lose and break.
 
-    The revisions run in a database made for it, on the project's server (the role needs CREATEDB); this one
-    is only read. Exit status 1 where somebody would wait or a hazard is not allowed, 2 where it could not be
-    told.
+    The revisions run in a database made for it, on the project's server (the role needs CREATEDB) or on the
+    embedded one; this one is only read. Exit status 1 where somebody would wait or a hazard is not allowed,
+    2 where it could not be told.
     """
     with one_line_errors(UNKNOWN):
         if unknown := sorted({*(allow or ())} - {*names()}):

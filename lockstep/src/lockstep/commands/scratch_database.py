@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+import typer
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from lockstep.commands.project import in_silence
 from lockstep.errors import LockstepError
+from lockstep.postgres import catalog, embedded
+from lockstep.postgres.session import execute
 from lockstep.snapshot import scratch
 
 if TYPE_CHECKING:
@@ -20,33 +23,47 @@ if TYPE_CHECKING:
 
     from lockstep.commands.project import Project
 
+#: What ``--server`` takes beside a URL.
+EMBEDDED = "embedded"
+
+_ROLES = "SELECT rolname FROM pg_roles WHERE rolname <> current_user AND NOT starts_with(rolname, 'pg_')"
+
 
 class ScratchDatabase:
     """A database of its own for a project's revisions. Use it as a context manager.
 
     It is created on the server that env.py connects to, or on that of the URL ``server``, and dropped at the
-    end; what env.py connects to is only read. The role needs CREATEDB.
+    end; what env.py connects to is only read. Where the role may not create it there, it is created on the
+    embedded server, if that is installed; ``embedded`` in place of the URL asks for that one.
     """
 
     def __init__(self, project: Project, server: str | None) -> None:
         self.project = project
         self._database: str | None = None
+        self._embedded = ExitStack()
+        self._asked = server
         try:
-            self._server = make_url(server) if server else None
+            self._server = make_url(server) if server and server != EMBEDDED else None
         except ArgumentError:
-            raise LockstepError("--server takes a URL, like postgresql://user@host/postgres") from None
+            raise LockstepError(
+                f"--server takes a URL, like postgresql://user@host/postgres, or {EMBEDDED}"
+            ) from None
 
     def __enter__(self) -> Self:
         try:
+            if self._asked == EMBEDDED:
+                self._embed()
             self._renew()
         except BaseException:
             with suppress(LockstepError):  # the one that is under way says more
                 self._drop()
+            self._embedded.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._drop()
+        with self._embedded:
+            self._drop()
 
     def run(self, function: Callable[..., Iterable[Any]], **options: Any) -> None:
         """Run env.py in the scratch database, as ``Project.run`` does."""
@@ -55,7 +72,31 @@ class ScratchDatabase:
 
     def _renew(self) -> None:
         self._database = name = scratch.name()
-        self._on_the_server(lambda connection: scratch.create(connection, name))
+        try:
+            self._on_the_server(lambda connection: scratch.create(connection, name))
+        except scratch.MayNotError:
+            if self._server is not None or embedded.programs() is None:
+                raise
+            self._embed()
+            self._on_the_server(lambda connection: scratch.create(connection, name))
+
+    def _embed(self) -> None:
+        """Go to the embedded server, with the roles that the project's own server has."""
+        user, roles = self._on_the_server(
+            lambda connection: (
+                str(catalog.scalar(connection, "SELECT current_user")),
+                [str(name) for (name,) in catalog.rows(connection, _ROLES)],
+            )
+        )[0]
+        self._server = self._embedded.enter_context(embedded.server(user))
+        typer.echo(f"revisions run on the embedded PostgreSQL {embedded.VERSION}", err=True)
+
+        def make(connection: Connection) -> None:
+            for name in roles:
+                execute(connection, f"CREATE ROLE {catalog.quote(name)}")
+            connection.commit()
+
+        self._on_the_server(make)
 
     def _drop(self) -> None:
         name = self._database

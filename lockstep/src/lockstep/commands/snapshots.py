@@ -38,7 +38,7 @@ Ignored = Annotated[
 ]
 Server = Annotated[
     str | None,
-    typer.Option(help="A database on whose server to try revisions, instead of the project's own server."),
+    typer.Option(help="A database on whose server to try revisions, or `embedded`; else the project's own."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
@@ -72,8 +72,8 @@ def snapshot(
 ) -> None:
     """Write a file for each revision with the schema after it: snapshots/REVISION.txt, beside env.py.
 
-    The revisions run in a database made for it, on the project's server (the role needs CREATEDB). Exit
-    status 2 where they could not.
+    The revisions run in a database made for it, on the project's server (the role needs CREATEDB) or on the
+    embedded one. Exit status 2 where they could not.
     """
     with one_line_errors(UNKNOWN):
         project = Project(config, name)

@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 
 class Trial(ScratchDatabase):
-    """A database in which a project's revisions run, by its own env.py. Use it as a context manager.
-
-    It is created on the server that env.py connects to, or on that of the URL ``server``, and dropped at the
-    end; what env.py connects to is only read. The role needs CREATEDB.
-    """
+    """A database in which a project's revisions run, by its own env.py. Use it as a context manager."""
 
     def __init__(self, project: Project, server: str | None, ignored: Sequence[str] = ()) -> None:
         super().__init__(project, server)

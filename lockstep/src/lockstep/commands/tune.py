@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def _ask(config: list[str] | None, name: str, **asked: Any) -> Control:
+    """Ask for something; only read what was asked for where that is nothing."""
     found: list[Control] = []
 
     def write(connection: Connection, version_table: str, _heads: tuple[str, ...]) -> None:
+        if not asked:
+            found.append(control.read(connection, version_table))
+            return
         connection.commit()
         autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
         Ledger(version_table).create(autocommit)
@@ -66,7 +70,7 @@ def register(main: typer.Typer) -> None:
                 wanted[key] = float(value) if value else None
             except ValueError:
                 raise typer.BadParameter(f"{setting}: {value!r} is no number") from None
-        shown = _ask(config, name, settings=wanted)
+        shown = _ask(config, name, settings=wanted) if wanted else _ask(config, name)
         for key, value in sorted(shown.settings.items()):
             typer.echo(f"{key} = {value:g}")
         if not shown.settings:

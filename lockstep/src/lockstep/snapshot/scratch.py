@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL, Connection, Dialect
 
+
+class MayNotError(LockstepError):
+    """The role may not create a database."""
+
+
 #: What the names of such databases begin with: one that a killed command left behind may be dropped.
 PREFIX = "lockstep_scratch_"
 
@@ -40,18 +45,19 @@ def create(connection: Connection, database: str, template: str = "template0") -
     """Create a database on the server of a connection: an empty one, or a copy of another scratch database,
     from which whoever is connected to it is thrown out.
 
-    LockstepError where the role may not.
+    MayNotError where the role may not, or reads only.
     """
     try:
         if template.startswith(PREFIX):
             _do(connection, _DISCONNECT.format(literal(template)))
         _do(connection, f"CREATE DATABASE {quote(database)} TEMPLATE {quote(template)}")
     except DBAPIError as error:
-        if sqlstate(error) != "42501":
+        if sqlstate(error) not in {"42501", "25006"}:
             raise
-        raise LockstepError(
-            "the role may not create the database in which revisions are tried: ALTER ROLE … CREATEDB, or "
-            "name another server's database with --server"
+        raise MayNotError(
+            "the role may not create the database in which revisions are tried: pip install "
+            "'alembic-lockstep[embedded]', name another server's database with --server, or ALTER ROLE … "
+            "CREATEDB"
         ) from error
 
 
@@ -83,8 +89,10 @@ def led_to(database: str | None, server: URL | None) -> Iterator[None]:
         cursor = connection.cursor()
         cursor.execute("SELECT current_database()")
         (reached,) = cursor.fetchone()
+        if database is not None and reached == database:  # whatever PGOPTIONS says of the target
+            cursor.execute("SET default_transaction_read_only = off")
         cursor.close()
-        connection.rollback()
+        connection.commit()
         if database is not None and reached != database:
             raise LockstepError(
                 "env.py connects in a way of its own (a creator), which cannot be led to another database: "
