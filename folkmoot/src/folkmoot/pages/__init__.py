@@ -1,0 +1,1 @@
+"""What people see in a browser: HTML over the same queries as the API."""
