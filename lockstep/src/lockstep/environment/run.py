@@ -12,7 +12,7 @@ from alembic import context
 from alembic.runtime.migration import RevisionStep
 from alembic.util import CommandError
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from lockstep import operations, private_names
 from lockstep.archive import registry as archive
@@ -23,6 +23,7 @@ from lockstep.environment.failures import explained
 from lockstep.errors import LockstepError
 from lockstep.operations.backfill import is_unfilled, not_filled_in
 from lockstep.plan.signed import demanded
+from lockstep.postgres.session import loss_of
 from lockstep.revision import ahead, history, privileges, recovery
 from lockstep.revision.ledger import SCHEMA, Ledger
 from lockstep.revision.migrator import Migrator
@@ -96,11 +97,13 @@ def run(
         if context.config.cmd_opts is None:
             raise
         raise LockstepError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
-    except DBAPIError as error:
-        if context.config.cmd_opts is None:  # a program's own, which may want to tell errors apart
-            raise
+    except (DBAPIError, InvalidRequestError) as error:
+        cause = loss_of(error) or error
         log.debug("the error in full", exc_info=error)
-        raise LockstepError(explained(error)) from error
+        # A program's own command may want to tell the driver's errors apart.
+        if context.config.cmd_opts is None or not isinstance(cause, DBAPIError):
+            raise cause from cause.__cause__
+        raise LockstepError(explained(cause)) from cause
 
 
 def _run(

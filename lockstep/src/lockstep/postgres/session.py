@@ -32,6 +32,18 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
 
 
+def loss_of(error: BaseException) -> DBAPIError | None:
+    """The driver's error by which the connection was lost, where that is what the error goes back to: what is
+    tried on a lost connection afterwards fails in other words.
+    """
+    found, at = None, error
+    while at is not None:
+        if isinstance(at, DBAPIError) and at.connection_invalidated:
+            found = at
+        at = at.__cause__ or at.__context__  # type: ignore[assignment]
+    return found
+
+
 def execute(connection: Connection, statement: str) -> Any:
     """Run one of Lockstep's own statements as it stands."""
     return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

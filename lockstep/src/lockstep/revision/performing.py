@@ -104,6 +104,8 @@ class Performing:
             except Interrupted as error:
                 raise RunInSteps(str(error)) from error
             except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise
                 if (reason := self._transaction.interruption) is not None:
                     raise RunInSteps(reason) from error
                 if sqlstate(error) in RETRIED:

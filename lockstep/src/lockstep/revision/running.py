@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from lockstep import private_names
-from lockstep.postgres.session import sqlstate, transaction
+from lockstep.postgres.session import loss_of, sqlstate, transaction
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
 from lockstep.revision.undo import can_undo, did_nothing
 from lockstep.steps.locks import RETRIED, pause
@@ -56,6 +56,8 @@ class Running:
                 self._again(f"{stop}: the revision is run in steps")
                 together = False
             except Exception as error:
+                if loss_of(error) is not None:  # nothing can be asked or written any more
+                    raise
                 if together and (reason := self._transaction.interruption) is not None:
                     self._again(f"{reason}: the revision is run in steps")
                     together = False
