@@ -89,6 +89,10 @@ class Api:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._portal.call(partial(self._client.request, method, path, **options))
 
+    def forget_cookies(self) -> None:
+        """A client of the API keeps none; browsers keep their own."""
+        self._client.cookies.clear()
+
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a coroutine function in the application's event loop."""
         return self._portal.call(function, *arguments)

@@ -67,9 +67,7 @@ def test_an_unknown_kind_is_not_found(api: Api) -> None:
     assert is_problem(api.get("/errors/unheard-of"), 404)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nowhere", "/users/1/2", "/users//", "/%00", "/%ff", "/\N{SNOWMAN}", "//"]
-)
+@pytest.mark.parametrize("path", ["/nowhere", "/users/1/2", "/users//", "/%00", "/%ff", "/\N{SNOWMAN}"])
 def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
     assert is_problem(api.get(path), 404)
 
@@ -79,10 +77,10 @@ def test_an_unknown_path_is_not_found(api: Api, path: str) -> None:
     [
         ("PUT", "/users", "GET, HEAD, OPTIONS, POST"),
         ("POST", "/users/me", "DELETE, GET, HEAD, OPTIONS, PATCH"),
-        ("DELETE", "/login", "OPTIONS, POST"),
+        ("DELETE", "/login", "GET, HEAD, OPTIONS, POST"),
         ("TRACE", "/users", "GET, HEAD, OPTIONS, POST"),
         ("QUERY", "/healthz", "GET, HEAD, OPTIONS"),
-        ("HEAD", "/login", "OPTIONS, POST"),
+        ("HEAD", "/vote", "OPTIONS, POST"),
         ("PATCH", "/sessions/", "DELETE, GET, HEAD, OPTIONS"),
     ],
 )
@@ -107,7 +105,7 @@ def test_head_answers_as_get_without_the_body(api: Api) -> None:
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-@pytest.mark.parametrize("path", ["/users", "/healthz", "/users/me", "/sessions", "/users/99", "/login"])
+@pytest.mark.parametrize("path", ["/users", "/healthz", "/users/me", "/sessions", "/users/99", "/vote"])
 def test_a_path_answers_the_same_with_a_trailing_slash(api: Api, path: str) -> None:
     plain, slashed = api.get(path), api.get(path + "/")
     assert (plain.status_code, plain.text) == (slashed.status_code, slashed.text)

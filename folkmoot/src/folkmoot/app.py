@@ -14,10 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from folkmoot.http import docs, errors, health, logs
 from folkmoot.http import openapi as contract
-from folkmoot.http.answering import on_http_exception, on_validation
+from folkmoot.http.answering import on_validation
 from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
+from folkmoot.pages import assets, entry, front, post, visitor, write
+from folkmoot.pages.errors import on_problem
 from folkmoot.people import accounts, caller, export, my_account, sessions
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
@@ -69,11 +71,13 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={RequestValidationError: on_validation, HTTPException: on_http_exception},
+        exception_handlers={RequestValidationError: on_validation, HTTPException: on_problem},
     )
     secret, *older = verifying_keys(settings)
     app.state.settings = settings
     app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes), *older)
+    app.state.page_tokens = visitor.tokens(settings, secret, *older)
+    app.state.form_key = secret
     app.state.cursors = Cursors(secret, *older)
     for router in (
         lists.router,
@@ -86,6 +90,11 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         health.router,
         errors.router,
         docs.router,
+        front.router,
+        post.router,
+        write.router,
+        entry.router,
+        assets.router,
     ):
         # The routes themselves: an included router would be matched twice on every request.
         app.router.routes.extend(router.routes)

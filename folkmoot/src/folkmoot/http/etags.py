@@ -65,6 +65,12 @@ def expected_versions(if_match: str | None) -> list[int] | None:
     return [version for version in versions if version < 2**31]
 
 
+def holds(request: Request, tag: str) -> bool:
+    """Whether the client has what the tag is of already, as If-None-Match says."""
+    known = request.headers.get("if-none-match")
+    return known is not None and (known.strip() == "*" or tag in {f'"{t}"' for _, t in _TAG.findall(known)})
+
+
 def respond(
     request: Request,
     body: bytes,
@@ -83,7 +89,6 @@ def respond(
         "Cache-Control": "private, no-cache" if private else "no-cache",
         "Vary": "Authorization",
     }
-    known = request.headers.get("if-none-match")
-    if known is not None and (known.strip() == "*" or tag in {f'"{t}"' for _, t in _TAG.findall(known)}):
+    if holds(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=media_type)

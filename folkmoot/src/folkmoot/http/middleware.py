@@ -36,12 +36,14 @@ ANSWER_SECONDS = 30.0
 _LOGGED = 200
 #: A request id that a proxy or a client may bring along.
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-#: What an answer says unless its route says otherwise: keep it nowhere, show nothing of it in a page.
+#: What an answer says unless its route says otherwise: keep it nowhere, show nothing of it in a page, tell no
+#: other page of its address.
 _UNLESS_SET = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
 )
-_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_ALWAYS = ((b"x-content-type-options", b"nosniff"),)
 #: Over TLS only, which a trusted proxy in front ends.
 _OVER_TLS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 

@@ -47,11 +47,13 @@ class Route(pool.Route):
     def get_route_handler(self) -> _Handle:
         handle = super().get_route_handler()
         if self.body_field is not None or "requestBody" in (self.openapi_extra or {}):
-            handle = self._read_first(handle)
+            handle = self.read_first(handle)
         names = frozenset(field.alias for field in self.dependant.query_params)
         return _each_once(handle, names) if names else handle
 
-    def _read_first(self, handle: _Handle) -> _Handle:
+    def read_first(self, handle: _Handle) -> _Handle:
+        """Have the body there, whole and within bounds, before a route is handled."""
+
         async def handle_read(request: Request) -> Response:
             bounded = _Request(request.scope, _limited(request, self.body_limit))
             try:

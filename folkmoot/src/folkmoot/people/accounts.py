@@ -25,7 +25,7 @@ from folkmoot.postgres.pool import transaction
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
     from folkmoot.people.passwords import Passwords
-    from folkmoot.postgres.pool import Connection
+    from folkmoot.postgres.pool import Connection, Pool
 
 Password = Annotated[
     str,
@@ -91,6 +91,12 @@ _ONE = f"SELECT {_PROFILE} FROM users WHERE id = $1::bigint"
 MINE = f"SELECT {ACCOUNT} FROM users WHERE id = $1::bigint"
 
 
+async def anybody(pool: Pool) -> bool:
+    """Whether there is any account."""
+    found: bool = await pool.fetchval("SELECT EXISTS (SELECT FROM users)")
+    return found
+
+
 async def insert(connection: Connection, account: Registration, password_hash: str) -> asyncpg.Record:
     """Add an account; raises EmailTaken where there is one by that address, in whatever case."""
     values = account.email, password_hash, account.display_name, account.phone_number
@@ -99,6 +105,19 @@ async def insert(connection: Connection, account: Registration, password_hash: s
     except asyncpg.UniqueViolationError:
         raise EmailTaken from None
     assert row is not None  # noqa: S101 - an INSERT without a condition
+    return row
+
+
+async def add(request: Request, account: Registration) -> asyncpg.Record:
+    """Add an account for whoever asks; raises Invalid, EmailTaken and TooManyRequests."""
+    passwords: Passwords = request.app.state.passwords
+    refuse_own_words(account.password, account.email, account.display_name)
+    await limits.count(request, request.app.state.pool, limits.REGISTRATIONS)
+    # Before the transaction: nobody holds a connection while waiting for a turn to hash.
+    password_hash = await passwords.hash(account.password, registering=True)
+    async with transaction(request.app.state.pool) as connection:
+        row = await insert(connection, account, password_hash)
+    events.note("registered", request, account_id=row["id"])
     return row
 
 
@@ -114,14 +133,7 @@ def json_response(content: Any, status: int = 200, headers: dict[str, str] | Non
 )
 async def register(request: Request, account: Registration) -> Response:
     """Register. The e-mail address is never shown to others."""
-    passwords: Passwords = request.app.state.passwords
-    refuse_own_words(account.password, account.email, account.display_name)
-    await limits.count(request, request.app.state.pool, limits.REGISTRATIONS)
-    # Before the transaction: nobody holds a connection while waiting for a turn to hash.
-    password_hash = await passwords.hash(account.password, registering=True)
-    async with transaction(request.app.state.pool) as connection:
-        row = await insert(connection, account, password_hash)
-    events.note("registered", request, account_id=row["id"])
+    row = await add(request, account)
     return json_response(dict(row), 201, {"Location": f"/users/{row['id']}"})
 
 

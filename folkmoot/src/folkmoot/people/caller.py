@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import OAuth2 as OAuth2Model
@@ -19,6 +19,7 @@ from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import timedelta
 
     import asyncpg
 
@@ -36,8 +37,12 @@ SESSION = """
 NOBODY = "SELECT TRUE AS noted WHERE CAST(:session AS bigint) IS NULL"
 _LOOK_UP = Statement(SESSION)
 # A concurrent request of the same session may be noting it already: nobody waits for that.
+# A session of the pages has no tokens to be refreshed, so its use is what renews it.
 _NOTE_USE = Statement("""
-    UPDATE sessions SET last_used_at = now()
+    UPDATE sessions
+       SET last_used_at = now(),
+           expires_at = CASE WHEN CAST(:idle AS interval) IS NULL THEN expires_at
+                             ELSE least(now() + :idle, created_at + CAST(:most AS interval)) END
      WHERE id = (SELECT id FROM sessions WHERE id = :session FOR UPDATE SKIP LOCKED)
 """)
 
@@ -47,13 +52,24 @@ def session_ended() -> TokenRefused:
     return TokenRefused("The session of this access token has ended.")
 
 
-async def _look_up(connection: Connection | Pool, claims: Claims) -> None:
+class Renewal(NamedTuple):
+    """How long a session lives on from its use, and at most from its beginning."""
+
+    idle: timedelta | None = None
+    most: timedelta | None = None
+
+
+#: What holds for those whose tokens are refreshed.
+_NOT_BY_USE = Renewal()
+
+
+async def _look_up(connection: Connection | Pool, claims: Claims, renewal: Renewal = _NOT_BY_USE) -> None:
     """See to it that a claimed session lives, and note its use; raises TokenRefused."""
     row = await _LOOK_UP.row(connection, person=claims.user_id, session=claims.session_id)
     if row is None:
         raise session_ended()
     if not row["noted"]:
-        await _NOTE_USE.row(connection, session=claims.session_id)
+        await _NOTE_USE.row(connection, session=claims.session_id, **renewal._asdict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +96,10 @@ class Bearer:
 
     known = True
 
-    def __init__(self, pool: Pool, claims: Claims) -> None:
+    def __init__(self, pool: Pool, claims: Claims, renewal: Renewal = _NOT_BY_USE) -> None:
         self._pool = pool
         self._claims = claims
+        self._renewal = renewal
         self._lives = False
 
     async def ask(
@@ -105,7 +122,7 @@ class Bearer:
 
     async def check(self) -> None:
         """Look the session up; raises TokenRefused where it has ended."""
-        await _look_up(self._pool, self._claims)
+        await _look_up(self._pool, self._claims, self._renewal)
 
     async def count(self, request: Request, limit: Limit) -> None:
         """Count a request against the person; raises TooManyRequests."""
@@ -115,7 +132,7 @@ class Bearer:
     async def transaction(self) -> AsyncIterator[Caller]:
         """A transaction that begins with the look-up, committed at the end; raises TokenRefused."""
         async with transaction(self._pool) as connection:
-            yield await _caller(connection, self._claims)
+            yield await _caller(connection, self._claims, self._renewal)
 
 
 class Anonymous:
@@ -137,8 +154,8 @@ class Anonymous:
         await limits.count(request, self._pool, limit)
 
 
-async def _caller(connection: Connection, claims: Claims) -> Caller:
-    await _look_up(connection, claims)
+async def _caller(connection: Connection, claims: Claims, renewal: Renewal = _NOT_BY_USE) -> Caller:
+    await _look_up(connection, claims, renewal)
     return Caller(claims.user_id, claims.session_id, connection)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -103,8 +103,16 @@ _LIST = """
 """
 
 
-async def begin(request: Request, connection: Connection, proof: Proof) -> Response | None:
-    """Begin a session of somebody who has proved who they are, and answer with its tokens.
+class Begun(NamedTuple):
+    """A session that has just begun."""
+
+    user_id: int
+    session_id: int
+    refresh_token: str
+
+
+async def begin(request: Request, connection: Connection, proof: Proof) -> Begun | None:
+    """Begin a session of somebody who has proved who they are.
 
     None where the password that was verified is not the account's any more. Locks the account's row. A person
     who has the most sessions already loses the oldest.
@@ -130,7 +138,21 @@ async def begin(request: Request, connection: Connection, proof: Proof) -> Respo
     for ended in await connection.fetch(_END_OLDEST, proof.account_id, most):
         _note_end(request, proof.account_id, ended["id"], "too many")
     events.note("login", request, account_id=proof.account_id, session_id=session_id)
-    return _pair(request, proof.account_id, session_id, f"{session_id}.{family}.{secret}")
+    return Begun(proof.account_id, session_id, f"{session_id}.{family}.{secret}")
+
+
+async def log_in(request: Request, username: str, password: str) -> Begun:
+    """Begin a session by an address and a password; raises InvalidGrant, and as `prove_by_address`."""
+    # Somebody may have changed the hash since it was read, or replaced it at a login of the same person.
+    for _ in range(_PROOFS):
+        proof = await prove_by_address(request, username, password)
+        if proof is None:
+            break
+        async with transaction(request.app.state.pool) as connection:
+            begun = await begin(request, connection, proof)
+        if begun is not None:
+            return begun
+    raise InvalidGrant
 
 
 async def rotate(request: Request, connection: Connection, token: str) -> Response:
@@ -151,6 +173,12 @@ async def rotate(request: Request, connection: Connection, token: str) -> Respon
             events.note("refresh_reused", request, account_id=whose, session_id=session_id)
         return respond(InvalidGrant("The refresh token is unknown, has expired, or was used before."))
     return _pair(request, user_id, session_id, f"{session_id}.{family}.{fresh}")
+
+
+async def log_out(request: Request, caller: Caller) -> None:
+    """End the session that asks."""
+    await caller.connection.execute(_END, caller.session_id, caller.user_id)
+    _note_end(request, caller.user_id, caller.session_id, "logout")
 
 
 async def end_others(request: Request, caller: Caller) -> None:
@@ -283,16 +311,7 @@ async def login(request: Request) -> Response:
     An unknown address takes as long as a wrong password, and is told the same.
     """
     username, password = await read_form(request, "password", "username", "password")
-    # Somebody may have changed the hash since it was read, or replaced it at a login of the same person.
-    for _ in range(_PROOFS):
-        proof = await prove_by_address(request, username, password)
-        if proof is None:
-            break
-        async with transaction(request.app.state.pool) as connection:
-            answer = await begin(request, connection, proof)
-        if answer is not None:
-            return answer
-    raise InvalidGrant
+    return _pair(request, *await log_in(request, username, password))
 
 
 @router.post(
@@ -320,6 +339,5 @@ async def refresh(request: Request) -> Response:
 @router.post("/logout", status_code=204, response_class=Response)
 async def logout(request: Request, caller: Member) -> Response:
     """End this session: its tokens are refused from then on."""
-    await caller.connection.execute(_END, caller.session_id, caller.user_id)
-    _note_end(request, caller.user_id, caller.session_id, "logout")
+    await log_out(request, caller)
     return Response(status_code=204)

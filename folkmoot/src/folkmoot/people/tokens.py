@@ -1,11 +1,15 @@
-"""Access tokens: JWT (RFC 7519), signed with HS256, by this service for this service."""
+"""Tokens: JWT (RFC 7519), signed with HS256, by this service for this service.
+
+Those of the API and those of the pages' cookie name the same sessions and have an audience and a type each,
+so that neither is good for the other's place.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jwt
 
@@ -15,10 +19,8 @@ from folkmoot.http.problems import TokenRefused
 if TYPE_CHECKING:
     from datetime import timedelta
 
-#: Who issues access tokens, and for whom.
+#: Who issues tokens.
 _SERVICE = "folkmoot"
-#: RFC 9068, 2.1.
-_TYPE = "at+jwt"
 #: When it was issued is not held against the clock: the one of another machine may be ahead.
 _CHECKS: Any = {"require": ["iss", "aud", "sub", "sid", "iat", "exp"], "verify_iat": False}
 ID = re.compile(r"[1-9][0-9]{0,18}")
@@ -32,21 +34,35 @@ class Claims:
     session_id: int
 
 
-class Tokens:
-    """Makes and reads access tokens."""
+class Purpose(NamedTuple):
+    """What tokens are good for, and for nothing else."""
 
-    def __init__(self, secret: str, lifetime: timedelta, *older: str) -> None:
+    audience: str
+    type: str
+
+
+#: Access tokens of the API; their type is that of RFC 9068, 2.1.
+API = Purpose(_SERVICE, "at+jwt")
+#: What the cookie of the pages holds.
+PAGES = Purpose(f"{_SERVICE} pages", "session+jwt")
+
+
+class Tokens:
+    """Makes and reads the tokens of one purpose."""
+
+    def __init__(self, secret: str, lifetime: timedelta, *older: str, purpose: Purpose = API) -> None:
         """Sign with a secret, and go on to accept what was signed with older ones."""
         self._keys = [each.encode() for each in (secret, *older)]
+        self._purpose = purpose
         self.seconds = int(lifetime.total_seconds())
 
     def write(self, user_id: int, session_id: int) -> str:
         now = int(time.time())
         claims = {
-            "iss": _SERVICE, "aud": _SERVICE, "sub": str(user_id), "sid": session_id, "iat": now,
-            "exp": now + self.seconds,
+            "iss": _SERVICE, "aud": self._purpose.audience, "sub": str(user_id), "sid": session_id,
+            "iat": now, "exp": now + self.seconds,
         }  # fmt: skip
-        return jwt.encode(claims, self._keys[0], "HS256", headers={"typ": _TYPE})
+        return jwt.encode(claims, self._keys[0], "HS256", headers={"typ": self._purpose.type})
 
     def read(self, token: str) -> Claims:
         """Check a token's signature, purpose and expiry; whether its session lives, the database says.
@@ -66,7 +82,7 @@ class Tokens:
         for key in self._keys:
             try:
                 found = jwt.decode_complete(
-                    token, key, ["HS256"], _CHECKS, audience=_SERVICE, issuer=_SERVICE
+                    token, key, ["HS256"], _CHECKS, audience=self._purpose.audience, issuer=_SERVICE
                 )
             except jwt.InvalidSignatureError:
                 continue
@@ -74,7 +90,7 @@ class Tokens:
                 raise TokenRefused("The access token has expired.") from None
             except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError):
                 break
-            if found["header"].get("typ") != _TYPE:
+            if found["header"].get("typ") != self._purpose.type:
                 break
             claims: dict[str, Any] = found["payload"]
             return claims

@@ -117,6 +117,24 @@ async def page(
     return PageRow([shaped(row) for row in rows], next_cursor)
 
 
+async def read(
+    request: Request,
+    reader: Bearer | Anonymous,
+    sort: Sort,
+    *,
+    words: str | None = None,
+    owner: int | None = None,
+    cursor: str | None = None,
+    limit: int,
+) -> PageRow:
+    """One page of a list for whoever asks, a search counted; raises as `page`, and TooManyRequests."""
+    state = request.app.state
+    if words is not None:
+        await reader.count(request, SEARCHES)
+    feed = Feed(sort, None if words is None else _DASHES.sub("-", words), owner)
+    return await page(state.search, state.cursors, reader, feed, cursor, limit)
+
+
 def _fitting(rows: Sequence[asyncpg.Record], limit: int) -> int:
     """How many of the rows make a page: `limit`, or fewer where they are long, so that an answer is not."""
     length = 0
@@ -130,14 +148,14 @@ def _fitting(rows: Sequence[asyncpg.Record], limit: int) -> int:
 router = APIRouter(tags=["posts"], route_class=Route)
 #: PostgreSQL counts each as a "not" of what comes next, and fails where there are more than 32 before a word.
 _DASHES = re.compile(r'-(?:[^\w"]|_)*-')
-_WORDS = Query(
+WORDS = Query(
     max_length=200,
     pattern=r"^[^\x00]*$",
     description='Words to search for, as web search engines take them: "a phrase", or, -not.',
     examples=["river bench"],
 )
 # A snapshot lists the transactions in flight, so this cursor can be longer than others.
-_CURSOR = Query(
+CURSOR = Query(
     max_length=8192,
     pattern=CURSOR_PATTERN,
     description="Where the page begins: the `next_cursor` of the page before it, unaltered.",
@@ -157,17 +175,13 @@ async def list_posts(
     request: Request,
     reader: Reader,
     sort: Annotated[Sort, Query(description="What comes first.")] = Sort.new,
-    q: Annotated[str | None, _WORDS] = None,
+    q: Annotated[str | None, WORDS] = None,
     owner: Annotated[Reference | None, Query(description="Only posts of this person.")] = None,
     limit: Limit = 10,
-    cursor: Annotated[str | None, _CURSOR] = None,
+    cursor: Annotated[str | None, CURSOR] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Read a list of posts: everybody's published ones, and your own drafts."""
     del if_none_match  # declared here, read with the answer
-    state = request.app.state
-    if q is not None:
-        await reader.count(request, SEARCHES)
-    feed = Feed(sort, None if q is None else _DASHES.sub("-", q), owner)
-    found = await page(state.search, state.cursors, reader, feed, cursor, limit)
+    found = await read(request, reader, sort, words=q, owner=owner, cursor=cursor, limit=limit)
     return etags.respond(request, _encode(found), private=reader.known)
