@@ -13,6 +13,7 @@ from archive_shapes import SHAPES, TYPES, Shape
 from column_shapes import COLUMN_SHAPES, ColumnShape
 from killing import Points, counted, fail, in_child
 from project import Project
+from renamed_shapes import RENAMED_SHAPES
 from state import catalog_of, rows_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testing.cluster import Cluster
+
+ALL_SHAPES = [*SHAPES, *COLUMN_SHAPES, *RENAMED_SHAPES]
 
 
 def _fail(connection: Any) -> None:
@@ -102,7 +105,7 @@ def lifecycle(shape: Shape | ColumnShape, cluster: Cluster, tmp_path: Path) -> I
 
 
 @pytest.mark.one_in(3)
-@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", ALL_SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_come_back(shape: Shape | ColumnShape, lifecycle: Lifecycle) -> None:
     for short_way in (True, False):
         lifecycle.go(lifecycle.emptied, "up", short_way=short_way)
@@ -114,7 +117,7 @@ def test_its_rows_come_back(shape: Shape | ColumnShape, lifecycle: Lifecycle) ->
 
 
 @pytest.mark.one_in(4)
-@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", ALL_SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_survive_a_stop_at_one_statement(
     shape: Shape | ColumnShape, cluster18: Cluster, tmp_path: Path
 ) -> None:
@@ -126,7 +129,7 @@ def test_its_rows_survive_a_stop_at_one_statement(
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("shape", [*SHAPES, *COLUMN_SHAPES], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", ALL_SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_survive_a_stop_anywhere(
     shape: Shape | ColumnShape, lifecycle: Lifecycle, record_property: Callable[[str, object], None]
 ) -> None:

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from lockstep.archive.keep_column import AS_TEXT
 from lockstep.archive.refused import REASON
 from lockstep.archive.registry import block, given_back
+from lockstep.archive.renamed import at_end, now
+from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
 from lockstep.postgres.session import AT_WORK
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -25,19 +27,52 @@ if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
     from lockstep.revision.planning import Planning
 
-#: What has been renamed since is not found by the names that it had: let it be, see ``forget``.
+#: The key and the column, the last one, are known by their numbers in the table ``{relation}``: the revision
+#: may have renamed them since; then the row is put together by the names that they have by now. What is gone
+#: by number is taken by its name (another type); what is gone altogether is let be, see ``forget``.
 _FUNCTION = """
+DECLARE
+    numbers CONSTANT smallint[] := {numbers};
+    names CONSTANT name[] := {names};
+    now_names name[];
+    same text;
+    parts text;
 BEGIN
+    SELECT array_agg(coalesce(attname, names[place]) ORDER BY place) INTO now_names
+    FROM unnest(numbers) WITH ORDINALITY u(number, place) LEFT JOIN pg_attribute
+        ON attrelid = {relation} AND attnum = number AND NOT attisdropped;
     IF (SELECT count(*) FROM pg_attribute WHERE attrelid = TG_RELID AND NOT attisdropped
-        AND attname IN ({names})) < {count} THEN
+        AND attname = ANY (now_names)) < cardinality(names) THEN
         RETURN NEW;
     END IF;
-    IF OLD.{column} IS NOT NULL AND EXISTS (
+    IF now_names <> names THEN
+        SELECT string_agg(format('source.k%s = ($1).%I%s', place - 1, one, ({casts})[place]), ' AND ')
+        INTO same FROM unnest(now_names) WITH ORDINALITY u(one, place) WHERE place < cardinality(names);
+        SELECT string_agg(
+            CASE WHEN attname = now_names[cardinality(names)] THEN format(
+                'CASE WHEN ($1).%1$I IS NOT NULL AND EXISTS (SELECT FROM %3$s AS source WHERE %2$s AND '
+                'source.value IS NOT NULL AND source.{reason} IS NULL) THEN ($1).%1$I ELSE ($2).%1$I END',
+                attname, same, {place})
+            ELSE format('($2).%I', attname) END, ', ' ORDER BY attnum)
+        INTO parts FROM pg_attribute WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped;
+        EXECUTE 'SELECT ' || parts INTO NEW USING OLD, NEW;
+    ELSIF OLD.{column} IS NOT NULL AND EXISTS (
         SELECT FROM {kept} AS source WHERE {same} AND source.value IS NOT NULL AND source.{reason} IS NULL
     ) THEN
         NEW.{column} := OLD.{column};
     END IF;
     RETURN NEW;
+END
+"""
+
+#: The numbers are known once the column is there.
+_CREATE = """
+BEGIN
+    EXECUTE replace(replace({create}, '{{relation}}', {table}::regclass::oid::text), '{{numbers}}', (
+        SELECT 'ARRAY[' || string_agg(number, ',' ORDER BY nth) || ']'
+        FROM lockstep.archive, jsonb_array_elements_text(details -> 'numbers')
+            WITH ORDINALITY u(number, nth)
+        WHERE id = {id}));
 END
 """
 
@@ -66,32 +101,36 @@ def _function(kept: Kept) -> str:
     return f"lockstep.{quote(f'guard_{kept.id}')}"
 
 
-def _casts(planning: Planning, kept: Kept) -> dict[str, str]:
+def _casts(planning: Planning, kept: Kept) -> list[str]:
     """For each part of the key: what is kept as text is compared as text, by PostgreSQL's own operator."""
     oid = catalog.scalar(planning.connection, "SELECT to_regclass(%(name)s)::oid", name=kept.sql)
     there = catalog.columns(planning.connection, oid)
-    key = enumerate(kept.details["key"])
-    return {name: "::text" if there[f"k{n}"].type_sql == "text" else "" for n, name in key}
+    return ["::text" if there[f"k{n}"].type_sql == "text" else "" for n in range(len(kept.details["key"]))]
 
 
-def guard(planning: Planning, table: Table, kept: Kept) -> Step:
-    """The step that puts the trigger on, once the values are given back."""
-    key: list[str] = kept.details["key"]
-    cast = _casts(planning, kept)
+def guard(planning: Planning, table: Table, kept: Kept, names: tuple[Sequence[str], str]) -> Step:
+    """The step that puts the trigger on, once the values are given back. ``names``: of the key and of the
+    column, as they are now.
+    """
+    key, column = names
+    casts = _casts(planning, kept)
     body = _FUNCTION.format(
-        names=", ".join(literal(name) for name in [*key, str(kept.column)]), count=len(key) + 1,
-        column=quote(str(kept.column)), kept=kept.sql, reason=quote(REASON),
-        same=" AND ".join(f"source.k{n} = OLD.{quote(name)}{cast[name]}" for n, name in enumerate(key)),
+        names=_array([*key, column]), casts=f"{_array(casts)}::text[]", column=quote(column), kept=kept.sql,
+        place=literal(kept.sql), reason=quote(REASON), numbers="{numbers}", relation="{relation}",
+        same=" AND ".join(f"source.k{n} = OLD.{quote(name)}{casts[n]}" for n, name in enumerate(key)),
     )  # fmt: skip
+    create = (
+        f"CREATE OR REPLACE FUNCTION {_function(kept)}() RETURNS trigger LANGUAGE plpgsql "
+        f"SECURITY DEFINER SET search_path = pg_catalog {AS_TEXT} AS {literal(body)}"
+    )
     index = quote(f"lockstep_{kept.id}_key")
     trigger = quote(_trigger(kept))
     return Step(
-        f"{table}: the revision's own statements leave alone what was given back of {kept.column}",
+        f"{table}: the revision's own statements leave alone what was given back of {column}",
         sql=(
             f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {kept.sql} "
             f"({', '.join(f'k{n}' for n in range(len(key)))})",
-            f"CREATE OR REPLACE FUNCTION {_function(kept)}() RETURNS trigger LANGUAGE plpgsql "
-            f"SECURITY DEFINER SET search_path = pg_catalog {AS_TEXT} AS {literal(body)}",
+            block(_CREATE.format(create=literal(create), table=literal(table.sql), id=kept.id)),
             f"CREATE TRIGGER {trigger} BEFORE UPDATE ON {table.sql} FOR EACH ROW "
             f"WHEN (current_setting('{AT_WORK}', true) = 'on') EXECUTE FUNCTION {_function(kept)}()",
             f"ALTER TABLE {table.sql} ENABLE ALWAYS TRIGGER {trigger}",
@@ -99,6 +138,10 @@ def guard(planning: Planning, table: Table, kept: Kept) -> Step:
         locks=((table.sql, "ACCESS EXCLUSIVE"),),
         undo=_take_off(kept, table.sql),
     )
+
+
+def _array(values: Sequence[str]) -> str:
+    return f"ARRAY[{', '.join(literal(one) for one in values)}]"
 
 
 def _take_off(kept: Kept, table: str) -> tuple[str, ...]:
@@ -116,9 +159,13 @@ def not_given_back(planning: Planning, table: Table, filled: Mapping[str, str]) 
     if planning.direction != "upgrade" or not planning.keeps:
         return ""
     of_revision = given_back(planning.connection, planning.version_table, planning.revision)
-    here = [kept for kept in of_revision if (kept.schema, kept.table) == (table.schema, table.name)]
+    here = []
+    for kept in of_revision:
+        guarded = guarded_table(planning.connection, kept)
+        if guarded and guarded.oid == table.oid and (found := now(planning.connection, table, kept)):
+            here.append((kept, found))
     held = {
-        column: " OR ".join(_is_held(planning, kept) for kept in here if kept.column == column)
+        column: " OR ".join(_is_held(planning, kept, names) for kept, names in here if names[1] == column)
         for column in filled
     }
     if not any(held.values()):
@@ -132,12 +179,13 @@ def not_given_back(planning: Planning, table: Table, filled: Mapping[str, str]) 
     return f"({' OR '.join(changes)})"
 
 
-def _is_held(planning: Planning, kept: Kept) -> str:
-    cast = _casts(planning, kept)
-    names = ", ".join(f"k{n} AS lockstep_k{n}" for n in range(len(cast)))  # hide no column of the row's
-    same = " AND ".join(f"lockstep_k{n} = {quote(name)}{cast[name]}" for n, name in enumerate(cast))
+def _is_held(planning: Planning, kept: Kept, now_names: tuple[Sequence[str], str]) -> str:
+    key, column = now_names
+    casts = _casts(planning, kept)
+    names = ", ".join(f"k{n} AS lockstep_k{n}" for n in range(len(key)))  # hide no column of the row's
+    same = " AND ".join(f"lockstep_k{n} = {quote(name)}{casts[n]}" for n, name in enumerate(key))
     return (
-        f"{quote(str(kept.column))} IS NOT NULL AND EXISTS (SELECT FROM (SELECT {names} FROM {kept.sql} "
+        f"{quote(column)} IS NOT NULL AND EXISTS (SELECT FROM (SELECT {names} FROM {kept.sql} "
         f"WHERE value IS NOT NULL AND {quote(REASON)} IS NULL) AS lockstep_kept WHERE {same})"
     )
 
@@ -162,12 +210,15 @@ def guarded_table(connection: Connection, kept: Kept) -> Table | None:
 def forget(planning: Planning, kept: Kept) -> list[Step]:
     """The steps at the end of the revision: the trigger goes, and what was given back with it.
 
-    All of it is set aside where the revision has renamed the column: it may have written over it.
+    All of it is set aside where the column is gone. Raises LockstepError where another one has its name: the
+    downgrade did not go the way of the upgrade back, and the values belong there.
     """
     table = guarded_table(planning.connection, kept)
-    there = catalog.columns(planning.connection, table.oid) if table else {}
+    found = now(planning.connection, table, kept) if table else None
     steps = []
-    if any(name not in there for name in (*kept.details["key"], kept.column)):
+    if table and found and "after" not in kept.details and "names" in kept.details:
+        _refuse_another(planning, table, kept, found[1])
+    if found is None:
         planning.warn(f"{kept} is not there any more at the end of the revision; what was kept of it stays")
         said = literal("the column is not there any more at the end of the revision")
         sql = f"UPDATE {kept.sql} SET {quote(REASON)} = {said} WHERE {quote(REASON)} IS NULL"
@@ -180,6 +231,16 @@ def forget(planning: Planning, kept: Kept) -> list[Step]:
         off = (f"DROP FUNCTION IF EXISTS {_function(kept)}()",)
         steps.append(Step(f"{kept}: the revision is through with it", sql=off, undo=()))
     return [*steps, settle(kept)]
+
+
+def _refuse_another(planning: Planning, table: Table, kept: Kept, name: str) -> None:
+    meant = at_end(planning, kept)[2]
+    if meant != name and meant in catalog.columns(planning.connection, table.oid):
+        raise LockstepError(
+            f"what was kept of {kept} was given back to the column that is {name} now, and another one is "
+            f"{meant}: let downgrade() drop and rename in the order in which upgrade() adds and renames, the "
+            "last first; or remove what is kept with `lockstep archive purge`"
+        )
 
 
 def let_go(connection: Connection, version_table: str, revision: str) -> list[str]:

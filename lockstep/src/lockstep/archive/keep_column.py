@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lockstep.archive import renamed
 from lockstep.archive.registry import KEYS, OWN_TYPE, SETTINGS, Place, new_place, row_key, tied, tried
 from lockstep.archive.registry import block as do_block
 from lockstep.errors import LockstepError
@@ -205,31 +206,40 @@ def keep_column(planning: Planning, table: Table, name: str, drop: list[str]) ->
 
 
 def _details(planning: Planning, table: Table, key: tuple[str, ...], column: catalog.Column) -> str:
-    unlinked = (parent for (oid, _), parent in planning.touched.unlinked.items() if oid == table.oid)
+    there = catalog.columns(planning.connection, table.oid)
+    now = {name: here for here, name in renamed.columns_before(planning, table, there).items()}
+    unlinked = [
+        parent | {"ours": [now.get(name, name) for name in parent["ours"]]}
+        for (oid, _), parent in planning.touched.unlinked.items()
+        if oid == table.oid
+    ]
     parents = [
-        *_referred(planning.connection, table, number=column.number).values(),
+        *_referred(planning, table, number=column.number).values(),
         *(parent for parent in unlinked if column.name in parent["ours"]),
     ]
-    return literal(json.dumps({"key": key, "type": column.type_sql, "parents": parents}))
+    found = {"key": key, "type": column.type_sql, "parents": parents}
+    return literal(json.dumps(found | renamed.details(planning, table, key, column.name)))
 
 
 def _referred(
-    connection: Connection, table: Table, *, name: str = "", number: int = 0
+    planning: Planning, table: Table, *, name: str = "", number: int = 0
 ) -> dict[str, dict[str, Any]]:
     """What foreign keys refer to, by their names."""
     return {
         row.name: {
             "parent": row.parent, "table": [row.schema, row.table],
+            "end": renamed.before(planning, (row.schema, row.table, None))[:2],
             "ours": list(row.ours), "theirs": list(row.theirs),
         }
-        for row in catalog.rows(connection, _PARENTS, oid=table.oid, number=number, name=name)
+        for row in catalog.rows(planning.connection, _PARENTS, oid=table.oid, number=number, name=name)
     }  # fmt: skip
 
 
 def note_unlinked(planning: Planning, table: Table, name: str) -> None:
     """A foreign key is dropped: what its columns refer to, should this downgrade keep them later."""
-    for found, parent in _referred(planning.connection, table, name=name).items():
-        planning.touched.unlinked[table.oid, found] = parent
+    for found, parent in _referred(planning, table, name=name).items():
+        ours = renamed.columns_before(planning, table, parent["ours"])
+        planning.touched.unlinked[table.oid, found] = parent | {"ours": list(ours.values())}
 
 
 def _refuse_hidden_rows(connection: Connection, table: Table, name: str) -> None:
@@ -290,9 +300,7 @@ def undo_add_column_at_once(
 
     ``nulls``: NULL is kept as well, as beside a default it was written by somebody.
     """
-    details = (
-        f"jsonb_build_object('key', coalesce(to_jsonb(lockstep_key), '[]'), 'type', {_type(table, name)})"
-    )
+    details = _undone_details(planning, table, name, "coalesce(to_jsonb(lockstep_key), '[]')")
     place = new_place(planning, table.name, name)
     undone = _Column(table, name, place, (), {}, details)
     body = _AT_ONCE.format(
@@ -313,11 +321,13 @@ def undo_add_column_at_once(
     )
 
 
-def _type(table: Table, name: str) -> str:
+def _undone_details(planning: Planning, table: Table, name: str, key: str) -> str:
     """The column is not there yet; what type it has by then, the catalog says."""
+    undone = literal(json.dumps(renamed.undone(planning)))
     return (
-        "(SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        f"WHERE attrelid = {literal(table.sql)}::regclass AND attname = {literal(name)})"
+        f"(SELECT jsonb_build_object('key', {key}, 'type', format_type(atttypid, atttypmod), "
+        f"'column', ARRAY[attrelid::bigint, attnum]) || {undone}::jsonb "
+        f"FROM pg_attribute WHERE attrelid = {literal(table.sql)}::regclass AND attname = {literal(name)})"
     )
 
 
@@ -325,7 +335,6 @@ def _undone(planning: Planning, table: Table, name: str, unchanged: list[str]) -
     key, own = row_key(planning.connection, table.oid, name)
     value = f"source.{quote(name)}::text"
     only = " AND ".join(f"{value} IS DISTINCT FROM ({one})::text" for one in unchanged or ["NULL"])
-    of_type = _type(table, name)
-    details = f"jsonb_build_object('key', {literal(json.dumps(key))}::jsonb, 'type', {of_type})"
+    details = _undone_details(planning, table, name, f"{literal(json.dumps(key))}::jsonb")
     place = new_place(planning, table.name, name)
     return _Column(table, name, place, key, own | {name: False}, details, only)

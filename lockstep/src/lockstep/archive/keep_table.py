@@ -6,8 +6,10 @@ of an upgrade's ``create_table``, which is written down long before it runs.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from lockstep.archive import renamed
 from lockstep.archive.registry import OWN_TYPE, SETTINGS, block, new_place, tied, tried
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal
@@ -15,6 +17,8 @@ from lockstep.revision.ledger import ARCHIVE_SCHEMA
 from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from lockstep.archive.registry import Place
     from lockstep.postgres.catalog import Table
     from lockstep.revision.planning import Planning
@@ -153,14 +157,14 @@ END
 """
 
 
-def _keep(place: Place, name: str, drop: str) -> str:
+def _keep(place: Place, name: str, drop: str, names: dict[str, Any]) -> str:
     """The DO statement that keeps the table ``name``, or runs ``drop`` where it has no rows."""
     register = place.register(
         "table",
         "(SELECT nspname FROM pg_namespace WHERE oid = described.relnamespace)",
         "described.relname",
         None,
-        "jsonb_build_object('types', types, 'sequences', sequences)",
+        f"jsonb_build_object('types', types, 'sequences', sequences) || {literal(json.dumps(names))}::jsonb",
     )
     return block(
         _KEEP.format(
@@ -183,12 +187,14 @@ def keep_table(planning: Planning, table: Table, drop: list[str]) -> list[Step]:
     Takes ACCESS EXCLUSIVE on the table and on those that share a foreign key with it, as DROP TABLE does.
     """
     place = new_place(planning, table.name)
+    columns = catalog.columns(planning.connection, table.oid) if planning.touched.renames else ()
+    names = renamed.details(planning, table, columns, None)
     if table.kind != "r" or catalog.inherits(planning.connection, table):
         planning.warn(f"{table} is partitioned or inherited: it is copied under a lock before it is dropped")
     return [
         Step(
             f"{table}: keep the table",
-            sql=(SETTINGS, *tried(drop[0]), _keep(place, table.sql, drop[0])),
+            sql=(SETTINGS, *tried(drop[0]), _keep(place, table.sql, drop[0], names)),
             locks=tied(planning.connection, table.oid),
             undo=None,
         ),
@@ -209,4 +215,4 @@ def undo_create_table(planning: Planning, name: str) -> tuple[str, ...]:
     """
     place = new_place(planning, name.replace('"', "").rpartition(".")[2])
     drop = f"DROP TABLE IF EXISTS {name}"
-    return (SETTINGS, *tried(drop), _keep(place, name, drop), _plain_types(place))
+    return (SETTINGS, *tried(drop), _keep(place, name, drop, renamed.undone(planning)), _plain_types(place))

@@ -119,12 +119,6 @@ def given_back(connection: Connection, version_table: str, revision: str) -> lis
     ]
 
 
-def column_of_revision(planning: Planning, schema: str, table: str, column: str) -> list[Kept]:
-    """What is kept of one column, the newest first."""
-    named = (schema, table, column)
-    return [kept for kept in of_revision(planning) if (kept.schema, kept.table, kept.column) == named]
-
-
 def worth_keeping(planning: Planning) -> bool:
     """Whether what is dropped now is kept: in a downgrade, but for derived data."""
     return planning.direction == "downgrade" and not is_derived()

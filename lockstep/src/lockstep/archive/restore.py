@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lockstep.archive import registry
+from lockstep.archive import registry, renamed
 from lockstep.archive.guard import forget, guarded_table
 from lockstep.archive.restore_column import restore_column
 from lockstep.archive.restore_tables import restore_tables
@@ -31,7 +31,7 @@ def rewind_sequences(migrator: Migrator) -> None:
     connection = migrator.planning.connection
     with migrator.unheard():
         for kept in registry.of_revision(migrator.planning):
-            table = catalog.find_table(connection, kept.table, kept.schema) if kept.kind == "table" else None
+            table = renamed.find_table(migrator.planning, kept) if kept.kind == "table" else None
             if table is not None and catalog.is_empty(connection, table):
                 for column in kept.details["sequences"]:
                     catalog.scalar(
@@ -85,13 +85,14 @@ def _perform(
 
 def _columns(planning: Planning, kept: Sequence[Kept]) -> list[Step]:
     steps: list[Step] = []
-    for schema, name, column in dict.fromkeys((k.schema, k.table, str(k.column)) for k in kept):
-        table = catalog.find_table(planning.connection, name, schema)
+    for one in kept:
+        column = str(renamed.at_end(planning, one)[2])
+        table = renamed.find_table(planning, one)
         found = catalog.columns(planning.connection, table.oid).get(column) if table else None
         if table is None or found is None or found.generated:
-            planning.warn(f"there is no column {name}.{column} at the end of the revision; its values stay")
+            planning.warn(f"there is no column {one} at the end of the revision; its values stay")
             continue
-        steps += restore_column(planning, table, column, found.type_sql, found.default)
+        steps += restore_column(planning, table, one, column, found.type_sql, found.default)
     return steps
 
 

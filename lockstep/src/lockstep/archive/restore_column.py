@@ -7,9 +7,10 @@ end, all of it but the values that found another one in their place, or nothing 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from lockstep.archive import registry
+from lockstep.archive import registry, renamed
 from lockstep.archive.guard import guard, settle
 from lockstep.archive.refused import REASON
 from lockstep.archive.registry import SETTINGS, block
@@ -20,6 +21,8 @@ from lockstep.steps.run import WARNS
 from lockstep.steps.step import INSIDE, Copy, Kind, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from lockstep.archive.registry import Kept
     from lockstep.postgres.catalog import Table
     from lockstep.revision.planning import Planning
@@ -67,7 +70,11 @@ BEGIN
         INTO reasons FROM (SELECT * FROM {kept} WHERE {reason} IS NOT NULL LIMIT 5) AS source;
         RAISE WARNING USING MESSAGE = {said} || left_behind || {of_them} || E'\\n' || reasons;
     END IF;
-    UPDATE lockstep.archive SET state = 'keeping', details = details || '{{"given back": true}}'
+    UPDATE lockstep.archive SET state = 'keeping', details = details || jsonb_build_object(
+        'given back', true, 'names', {names}::jsonb, 'numbers', (
+            SELECT jsonb_agg((SELECT attnum FROM pg_attribute
+                              WHERE attrelid = {relation}::regclass AND attname = name) ORDER BY place)
+            FROM jsonb_array_elements_text({names}) WITH ORDINALITY AS one (name, place)))
     WHERE id = {id};
 END
 """
@@ -77,48 +84,66 @@ def restore_added(
     planning: Planning, table: Table, name: str, new_type: str, initial: str | None
 ) -> list[Step]:
     """As ``restore_column``, right after the column was added: without what has to wait for its parents."""
-    kept = registry.column_of_revision(planning, table.schema, table.name, name)
-    if not kept:
-        return []
-    tables = {(one.schema, one.table) for one in registry.of_revision(planning) if one.kind == "table"}
-    return [
-        step
-        for one in kept
-        if not _waits(one, tables)
-        for step in _restore(planning, table, one, new_type, initial, guarded=True)
-    ]
+    of_revision = registry.of_revision(planning)
+    kept = renamed.made_here(planning, of_revision, (table.schema, table.name, name))
+    tables = [one for one in of_revision if one.kind == "table"]
+    there = catalog.columns(planning.connection, table.oid) if kept else {}
+    steps = []
+    for one in kept:
+        if not _waits(planning, one, tables):
+            here = _same(one, one.details["key"], there)
+            steps += _restore(planning, table, one, (here, name), new_type, initial, guarded=True)
+    return steps
 
 
-def _waits(kept: Kept, tables: set[tuple[str, str]]) -> bool:
-    """Whether values may refer to rows of kept tables, which come back at the end of the revision."""
-    return any(tuple(parent.get("table", ())) in tables for parent in kept.details.get("parents", ()))
+def _same(kept: Kept, key: Sequence[str], there: Container[str]) -> Sequence[str]:
+    """The key, by names that are there: those that it was kept by, or those at the end of the revision."""
+    columns = kept.details.get("columns", {})
+    at_end = [columns.get(name, name) for name in kept.details["key"]]
+    return key if all(name in there for name in key) else at_end
+
+
+def _waits(planning: Planning, kept: Kept, tables: Sequence[Kept]) -> bool:
+    """Whether values may refer to rows of kept tables, which come back at the end of the revision; one may
+    have another name until then.
+    """
+    names = {name for one in tables for name in renamed.names_of(one)}
+    parents = kept.details.get("parents", ())
+    if any(tuple(parent.get(name, ())) in names for parent in parents for name in ("table", "end")):
+        return True
+    there = "SELECT to_regclass(%(name)s) IS NOT NULL"
+    return bool(tables) and not all(
+        catalog.scalar(planning.connection, there, name=parent["parent"]) for parent in parents
+    )
 
 
 def restore_column(
-    planning: Planning, table: Table, name: str, new_type: str, initial: str | None
+    planning: Planning, table: Table, kept: Kept, name: str, new_type: str, initial: str | None
 ) -> list[Step]:
-    """The steps that put a column's kept values back, the newest first; empty where nothing is kept.
+    """The steps that put a column's kept values back at the end of the revision.
 
     ``initial`` is the SQL of what the column began with (None: NULL). Takes row locks, batch by batch; where
     the table has UPDATE triggers that this role can't do without otherwise, its writers wait for a batch.
     """
-    kept = registry.column_of_revision(planning, table.schema, table.name, name)
-    return [step for one in kept for step in _restore(planning, table, one, new_type, initial)]
+    at_end = list(renamed.columns_at_end(planning, kept).values())
+    key = _same(kept, at_end, catalog.columns(planning.connection, table.oid))
+    return _restore(planning, table, kept, (key, name), new_type, initial)
 
 
 def _restore(
     planning: Planning,
     table: Table,
     kept: Kept,
+    names: tuple[Sequence[str], str],
     new_type: str,
     initial: str | None,
     *,
     guarded: bool = False,
 ) -> list[Step]:
+    """``names``: of the key and of the column, as they are now."""
     connection = planning.connection
     there = catalog.columns(connection, table.oid)
-    name = str(kept.column)
-    key: list[str] = kept.details["key"]
+    key, name = names
     if not key:
         planning.warn(f"{kept} was kept from a table without a key; it stays in {kept.sql}")
         return []
@@ -138,7 +163,7 @@ def _restore(
             f"coalesce((SELECT (attmissingval::text::text[])[1]::{new_type}::text FROM pg_attribute "
             f"WHERE {where}), ({initial})::text)"
         )
-    parents = _parents(planning, kept, there, value)
+    parents = _parents(planning, kept, there, value, ended=not guarded)
     reason = quote(REASON)
     update = (
         f"UPDATE {table.sql} AS t SET {quote(name)} = {value} FROM {kept.sql} AS source WHERE {same} "
@@ -155,6 +180,7 @@ def _restore(
         value="source.value", there=f"t.{quote(name)}", why=f"CASE {whys}ELSE {why} END" if whys else why,
         said=literal(f"{WARNS}{table}.{name}: "),
         of_them=literal(f" of its values are set aside in {kept.sql}, the reason beside each:"),
+        names=literal(json.dumps([*key, name])), relation=literal(table.sql),
     )  # fmt: skip
     return [
         Step(
@@ -181,32 +207,34 @@ def _restore(
             undo=(),
             before_undo=(settle(kept),),
         ),
-        guard(planning, table, kept) if guarded else settle(kept),
+        guard(planning, table, kept, names) if guarded else settle(kept),
     ]  # fmt: skip
 
 
 def _parents(
-    planning: Planning, kept: Kept, there: dict[str, catalog.Column], value: str
+    planning: Planning, kept: Kept, there: dict[str, catalog.Column], value: str, *, ended: bool
 ) -> list[tuple[str, str]]:
     """For each foreign key that the column had: a condition that the parent is there, and what is said where
     it isn't. A parent table that is gone has no say.
     """
     found = []
+    own = {kept.column, renamed.at_end(planning, kept)[2]}
     for key in kept.details.get("parents", ()):
-        parent = catalog.scalar(planning.connection, "SELECT to_regclass(%(name)s)::oid", name=key["parent"])
-        known = catalog.columns(planning.connection, parent) if parent else {}
-        others = [name for name in key["ours"] if name != kept.column]
+        parent = renamed.parent(planning, key, ended=ended)
+        oid = catalog.scalar(planning.connection, "SELECT to_regclass(%(name)s)::oid", name=parent)
+        known = catalog.columns(planning.connection, oid) if oid else {}
+        others = [name for name in key["ours"] if name not in own]
         if any(name not in known for name in key["theirs"]) or any(name not in there for name in others):
             continue
-        ours = [value if name == kept.column else f"t.{quote(name)}" for name in key["ours"]]
+        ours = [value if name in own else f"t.{quote(name)}" for name in key["ours"]]
         absent = " OR ".join(f"{one} IS NULL" for one in ours)
         match = " AND ".join(
             f"parent.{quote(theirs)} = {one}" for theirs, one in zip(key["theirs"], ours, strict=True)
         )
-        condition = f"({absent} OR EXISTS (SELECT FROM {key['parent']} AS parent WHERE {match}))"
+        condition = f"({absent} OR EXISTS (SELECT FROM {parent} AS parent WHERE {match}))"
         shown = " || ', ' || ".join(f"coalesce(({one})::text, 'null')" for one in ours)
         named = literal(f"Key ({', '.join(key['ours'])})=(")
-        absent_from = literal(f") is not present in table {key['parent']}.")
+        absent_from = literal(f") is not present in table {parent}.")
         said = f"{named} || {shown} || {absent_from}"
         found.append((condition, said))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lockstep.archive import renamed
 from lockstep.archive.refused import REASON, one_by_one
 from lockstep.archive.registry import SETTINGS, block
 from lockstep.archive.silence import Silence, silence
@@ -56,6 +57,8 @@ class _Return:
     table: Table
     types: dict[str, str]
     """The columns that were kept and are there again, with their types."""
+    kept_as: dict[str, str]
+    """The names that they were kept by."""
     foreign_keys: tuple[_ForeignKey, ...]
     silence: Silence
 
@@ -65,7 +68,11 @@ class _Return:
 
     @property
     def values(self) -> str:
-        return ", ".join(f"source.{quote(n)}::{kind} AS {quote(n)}" for n, kind in self.types.items())
+        return ", ".join(f"{self.of(n)} AS {quote(n)}" for n in self.types)
+
+    def of(self, column: str, row: str = "source") -> str:
+        """The value that is kept for a column."""
+        return f"{row}.{quote(self.kept_as[column])}::{self.types[column]}"
 
     @property
     def insert(self) -> str:
@@ -81,7 +88,7 @@ class _Return:
         """
         found = []
         for key in self.foreign_keys:
-            ours = [f"source.{quote(name)}" for name in key.ours]
+            ours = [f"source.{quote(self.kept_as[name])}" for name in key.ours]
             absent = [f"{name} IS NULL" for name in ours]
             free = " AND ".join(absent) if key.full else " OR ".join(absent)
             places = [f"EXISTS (SELECT FROM {key.parent} parent WHERE {self._match(key)})"]
@@ -99,8 +106,7 @@ class _Return:
 
     def _match(self, key: _ForeignKey, other: _Return | None = None) -> str:
         return " AND ".join(
-            f"parent.{quote(theirs)}{f'::{other.types[theirs]}' if other else ''} "
-            f"= source.{quote(ours)}::{self.types[ours]}"
+            f"{other.of(theirs, 'parent') if other else f'parent.{quote(theirs)}'} = {self.of(ours)}"
             for ours, theirs in zip(key.ours, key.theirs, strict=True)
         )
 
@@ -171,12 +177,13 @@ def restore_tables(planning: Planning, kept: Sequence[Kept]) -> list[Step]:
 
 def _return(planning: Planning, kept: Kept) -> _Return | None:
     connection = planning.connection
-    table = catalog.find_table(connection, kept.table, kept.schema)
+    table = renamed.find_table(planning, kept)
     if table is None or table.kind not in {"r", "p"}:
         planning.warn(f"there is no table {kept} at the end of the revision; its rows stay in {kept.sql}")
         return None
     there = catalog.columns(connection, table.oid)
-    types = kept.details["types"]
+    names = renamed.columns_at_end(planning, kept)
+    types = {names[name]: kind for name, kind in kept.details["types"].items()}
     for name, kind in types.items():
         if name not in there or there[name].generated or there[name].type_sql != kind:
             now = (
@@ -191,7 +198,8 @@ def _return(planning: Planning, kept: Kept) -> _Return | None:
         for row in catalog.rows(connection, _FOREIGN_KEYS, oid=table.oid)
         if all(name in types for name in row.ours)
     )
-    return _Return(kept, table, types, keys, silence(connection, table.oid, "INSERT"))
+    kept_as = {at_end: name for name, at_end in names.items()}
+    return _Return(kept, table, types, kept_as, keys, silence(connection, table.oid, "INSERT"))
 
 
 def _in_order(returns: list[_Return]) -> list[_Return]:
@@ -300,7 +308,8 @@ def _sequences(r: _Return) -> list[str]:
     statements = []
     for column, last in r.kept.details["sequences"].items():
         if last is not None:
-            owned = f"pg_get_serial_sequence({literal(r.table.sql)}, {literal(column)})"
+            now = next((name for name, kept in r.kept_as.items() if kept == column), column)
+            owned = f"pg_get_serial_sequence({literal(r.table.sql)}, {literal(now)})"
             went = f"coalesce(pg_sequence_last_value({owned}::regclass), {last})"
             further = (
                 f"CASE WHEN seqincrement < 0 THEN least({last}, {went}) ELSE greatest({last}, {went}) END"

@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateIndex, SetColumnComment
 
 from lockstep.archive import registry as archive
 from lockstep.archive.keep_column import undo_add_column, undo_add_column_at_once
+from lockstep.archive.renamed import made_here
 from lockstep.archive.restore_column import restore_added
 from lockstep.errors import LockstepError
 from lockstep.operations import check_constraint, foreign_key, index_build, unique_constraint
@@ -59,8 +60,9 @@ def _kept_values(call: Call[ops.AddColumnOp]) -> object:
     if call.planning.offline or not call.planning.keeps:
         return None
     table = call.planning.find_table(operation.table_name, operation.schema)
-    return table and archive.column_of_revision(
-        call.planning, table.schema, table.name, operation.column.name
+    name = str(operation.column.name)
+    return table and made_here(
+        call.planning, archive.of_revision(call.planning), (table.schema, table.name, name)
     )
 
 

@@ -10,10 +10,11 @@ from alembic.operations import ops
 
 from lockstep.operations.alter_column_nullable import set_not_null
 from lockstep.operations.column_type import retype
-from lockstep.operations.register import Call, describe, plans
+from lockstep.operations.register import Call, describe, performs
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import TABLE, literal, qualified, quote, table_of
 from lockstep.postgres.rehearsal import rehearsal
+from lockstep.revision.renames import Rename
 from lockstep.revision.together import are_small
 from lockstep.steps.step import AsWritten, Step
 
@@ -24,8 +25,18 @@ if TYPE_CHECKING:
     from lockstep.postgres.catalog import Table
 
 
-@plans(ops.AlterColumnOp, lambda op: describe(op, op.table_name, op.column_name))
-def alter_column(call: Call[ops.AlterColumnOp]) -> Plan:
+@performs(ops.AlterColumnOp, lambda op: describe(op, op.table_name, op.column_name))
+def alter_column(call: Call[ops.AlterColumnOp]) -> Any:
+    """What is kept follows a new name."""
+    operation = call.operation
+    result = call.perform(lambda: _plan(call))
+    if operation.modify_name is not None:
+        table, column, new = operation.table_name, operation.column_name, str(operation.modify_name)
+        call.planning.note_rename(Rename(operation.schema, table, column, new_name=new))
+    return result
+
+
+def _plan(call: Call[ops.AlterColumnOp]) -> Plan:
     """The type first; then the default, so that new rows have a value before NOT NULL asks for one; then the
     comment and the name.
     """

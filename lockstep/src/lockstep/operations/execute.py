@@ -59,7 +59,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         return call.as_written()
     session = tuple(one for one in classified.statements if one.kind is StatementKind.SESSION)
     call.migrator.transaction.state.suspect(classified)
-    call.planning.note_created(classified)
+    call.planning.note_written(classified)
     with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
     return call.perform(

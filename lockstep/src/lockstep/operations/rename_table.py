@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from alembic.operations import ops
 
-from lockstep.operations.register import Call, describe, plans
+from lockstep.operations.register import Call, describe, performs
 from lockstep.postgres.catalog import qualified, quote
+from lockstep.revision.renames import Rename
 from lockstep.steps.step import AsWritten
 
+if TYPE_CHECKING:
+    from typing import Any
 
-@plans(ops.RenameTableOp, lambda op: describe(op, op.table_name, op.new_table_name))
-def rename_table(call: Call[ops.RenameTableOp]) -> AsWritten:
+
+@performs(ops.RenameTableOp, lambda op: describe(op, op.table_name, op.new_table_name))
+def rename_table(call: Call[ops.RenameTableOp]) -> Any:
     """Taken back by the old name."""
     operation = call.operation
-    new = qualified(operation.new_table_name, operation.schema)
-    return AsWritten(undo=(f"ALTER TABLE {new} RENAME TO {quote(operation.table_name)}",))
+    old, new, schema = operation.table_name, operation.new_table_name, operation.schema
+    undo = (f"ALTER TABLE {qualified(new, schema)} RENAME TO {quote(old)}",)
+    call.perform(lambda: AsWritten(undo=undo))
+    call.planning.note_rename(Rename(schema, old, new_name=new))

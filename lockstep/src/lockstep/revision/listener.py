@@ -156,7 +156,7 @@ class Listener:
             classified = classify(statement)
             refuse_reset(classified)
             if self.planning is not None:
-                self.planning.note_created(classified)
+                self.planning.note_written(classified)
             self._answered = False
             if not _is_setting(classified):
                 answer = self._journal.answer(connection, statement, reads=_reads(classified))

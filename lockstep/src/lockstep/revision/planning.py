@@ -10,6 +10,7 @@ from alembic.operations import Operations
 
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
+from lockstep.revision.renames import written
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from lockstep.postgres.catalog import Table
     from lockstep.postgres.statements import Classified
+    from lockstep.revision.renames import Rename
     from lockstep.steps.pace import Pace
 
 log = logging.getLogger("alembic.lockstep")
@@ -34,6 +36,8 @@ class Touched:
     """Tables, as (schema, name)."""
     added: set[tuple[str, str]] = field(default_factory=set)
     """Columns, as (table, name)."""
+    renames: list[Rename] = field(default_factory=list)
+    """What it has renamed, in that order."""
     taken_for_empty: set[int] = field(default_factory=set)
     """The oids of tables that were found empty; looked at again under a lock."""
     unlinked: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
@@ -50,6 +54,7 @@ class Touched:
         """The revision's function starts over."""
         self.created.clear()
         self.added.clear()
+        self.renames.clear()
         self.taken_for_empty.clear()
         self.begin_operation()
 
@@ -121,11 +126,31 @@ class Planning:
         """Whether the revision at hand created the table, so that nobody uses it yet."""
         return (schema, name) in self.touched.created
 
-    def note_created(self, classified: Classified) -> None:
-        """The revision makes these tables by SQL of its own."""
+    def note_written(self, classified: Classified) -> None:
+        """The revision makes and renames these tables by SQL of its own."""
         for created in classified.creates:
             if created.kind == "table" and not created.if_not_exists:
                 self.touched.created.add((created.schema, created.name))
+        for rename in written(classified):
+            self.note_rename(rename)
+
+    def note_rename(self, rename: Rename) -> None:
+        """A table or a column gets another name now. What the revision made goes by the new one; the old one
+        may be taken by another.
+        """
+        self.touched.renames.append(rename)
+        if rename.column is not None:
+            columns = self.touched.added
+            if (rename.table, rename.column) in columns:
+                columns.discard((rename.table, rename.column))
+                columns.add((rename.table, str(rename.new_name)))
+            return
+        schemas = {rename.schema, None}
+        tables, new_schema = self.touched.created, rename.new_schema or rename.schema
+        made = {(schema, rename.table) for schema in schemas} & tables
+        tables -= made | {(schema, rename.new_name or rename.table) for schema in {new_schema, None}}
+        if made:
+            tables.add((new_schema, rename.new_name or rename.table))
 
     def next_place(self) -> int:
         """A number in the archive that nobody else has."""

@@ -25,7 +25,7 @@ log = logging.getLogger("alembic.lockstep")
 #: Every foreign key, as the archive knows what a column refers to.
 _FOREIGN_KEYS = """
 SELECT coalesce(jsonb_agg(jsonb_build_object(
-    'schema', n.nspname, 'table', c.relname, 'key', jsonb_build_object(
+    'relation', c.oid::bigint, 'numbers', k.conkey, 'key', jsonb_build_object(
         'parent', format('%%I.%%I', pn.nspname, p.relname), 'table', jsonb_build_array(pn.nspname, p.relname),
         'ours', ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(n, place)
                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.n ORDER BY place),
@@ -40,8 +40,8 @@ WHERE k.contype = 'f' AND k.conparentid = 0
 _NOTE_PARENTS = """
 UPDATE lockstep.archive a SET details = details || jsonb_build_object('parents', (
     SELECT coalesce(jsonb_agg(f -> 'key'), '[]') FROM jsonb_array_elements(%(keys)s::jsonb) f
-    WHERE f ->> 'schema' = a.schema_name AND f ->> 'table' = a.table_name
-      AND (f -> 'key' -> 'ours') ? a.column_name))
+    WHERE f -> 'relation' = a.details -> 'column' -> 0
+      AND f -> 'numbers' @> (a.details -> 'column' -> 1)))
 WHERE version_table = %(table)s AND revision = %(revision)s AND kind = 'column' AND NOT details ? 'parents'
 RETURNING id
 """
