@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING
 from alembic.config import main as alembic
 from flask.cli import main as flask
 
-from lockstep.commands.main import main as lockstep
+import lockstep.commands.main as _  # noqa: F401  # imported before the process is copied
+from lockstep.commands.entry import run as lockstep_
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,7 @@ def _run(
         elif program == "flask":
             flask()
         else:
-            lockstep()
+            lockstep_()
     except SystemExit as exit_:
         return exit_.code & 0xFF if isinstance(exit_.code, int) else int(exit_.code is not None)
     except BaseException:  # noqa: BLE001  # as the interpreter does

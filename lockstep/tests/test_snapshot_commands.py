@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from command_line import revision, typed
 from databases import database18
+from lockstep.commands.project import Project
+from lockstep.commands.sides import live
 from lockstep.snapshot.scratch import PREFIX
 from snapshot_project import ASYNC, CREATOR, PLAIN, alembic, env, lockstep, snapshots, three_revisions
 
@@ -135,6 +138,46 @@ def test_what_the_models_have_otherwise_is_told(project: Path, cluster18: Cluste
         "models: posts.title has another nullable",
     ]  # fmt: skip
     assert lockstep(project, "verify", "--no-models")[0] == 0
+
+
+def test_verify_asks_as_much_of_many_tables_as_of_few(
+    project: Path, cluster18: Cluster, database: str
+) -> None:
+    alembic(project, "upgrade", "head")
+    file = project / "migrations" / "env.py"
+    sent: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    def told(tables: int) -> list[str] | None:
+        models = "".join(
+            f"sa.Table('t{n}', metadata, sa.Column('id', sa.Integer(), primary_key=True), "
+            "sa.Column('name', sa.Text(), index=True))\n"
+            for n in range(tables)
+        )
+        head = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
+        file.write_text(
+            head + models + PLAIN.replace("None", "metadata").replace(
+                "URL", cluster18.url(database, "psycopg")
+            )
+        )  # fmt: skip
+        with cluster18.connect(database) as connection:
+            connection.execute("DROP TABLE IF EXISTS posts")
+            for n in range(tables):
+                connection.execute(f"CREATE TABLE IF NOT EXISTS t{n} (id serial PRIMARY KEY, name text)")
+                connection.execute(f"CREATE INDEX IF NOT EXISTS ix_t{n}_name ON t{n} (name)")
+        sent.clear()
+        sa.event.listen(sa.Engine, "before_cursor_execute", count)
+        try:
+            return live(Project([str(project / "alembic.ini")], "alembic"), [], models=True).models
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", count)
+
+    assert told(2) == []
+    few = len(sent)
+    assert told(9) == []
+    assert len(sent) == few, sent
 
 
 def test_a_revision_that_is_half_done_is_told(project: Path) -> None:

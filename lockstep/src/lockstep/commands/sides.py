@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.autogenerate import produce_migrations
 from alembic.util import CommandError
 
-from lockstep.commands.model_differences import told
+from lockstep.commands.model_differences import serials_known, told
 from lockstep.commands.project import in_silence
 from lockstep.commands.status import UNDERWAY_QUERY
 from lockstep.errors import LockstepError
@@ -82,7 +82,10 @@ def live(project: Project, ignored: Sequence[str], *, models: bool = False) -> L
             raise LockstepError("env.py gives no connection to context.configure()")
         catalog = read(connection, context.version_table, context.version_table_schema, ignored)
         metadata = context.opts.get("target_metadata")
-        lines = told(produce_migrations(context, metadata)) if models and metadata is not None else None
+        lines = None
+        if models and metadata is not None:
+            with serials_known(connection):
+                lines = told(produce_migrations(context, metadata))
         found.append(Live(tuple(heads), catalog, lines, _half_done(connection)))
         return []
 
