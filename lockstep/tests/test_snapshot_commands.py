@@ -157,11 +157,8 @@ def test_verify_asks_as_much_of_many_tables_as_of_few(
             for n in range(tables)
         )
         head = "import sqlalchemy as sa\nmetadata = sa.MetaData()\n"
-        file.write_text(
-            head + models + PLAIN.replace("None", "metadata").replace(
-                "URL", cluster18.url(database, "psycopg")
-            )
-        )  # fmt: skip
+        text = PLAIN.replace('"URL"', '"URL", poolclass=sa.NullPool').replace("None", "metadata")
+        file.write_text(head + models + text.replace("URL", cluster18.url(database, "psycopg")))
         with cluster18.connect(database) as connection:
             connection.execute("DROP TABLE IF EXISTS posts")
             for n in range(tables):
