@@ -18,7 +18,7 @@ from folkmoot.http.answering import on_validation
 from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
-from folkmoot.pages import assets, entry, front, post, visitor, write
+from folkmoot.pages import account, assets, entry, front, person, post, visitor, write
 from folkmoot.pages.errors import on_problem
 from folkmoot.people import accounts, caller, export, my_account, sessions
 from folkmoot.people.passwords import Passwords
@@ -93,6 +93,8 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         front.router,
         post.router,
         write.router,
+        person.router,
+        account.router,
         entry.router,
         assets.router,
     ):

@@ -12,7 +12,7 @@ from folkmoot.pages.forms import Form, NotAcceptable, Sent
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Member  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people import accounts, sessions
-from folkmoot.people.accounts import Registration
+from folkmoot.people.accounts import EmailTaken, Registration
 
 if TYPE_CHECKING:
     from folkmoot.people.sessions import Begun
@@ -28,7 +28,7 @@ Next = Annotated[str, Query(max_length=4000)]
 @router.get("/register")
 async def register_page(request: Request, next: Next = "/") -> Response:  # noqa: A002 (the address says so)
     """Show the form to register."""
-    return _form_page(request, "register.html", Form({"next": next}))
+    return site.form_page(request, "register.html", Form({"next": next}))
 
 
 @router.post("/register")
@@ -43,10 +43,10 @@ async def register(request: Request, form: Sent) -> Response:
         )
         await accounts.add(request, account)
     except NotAcceptable:
-        return _form_page(request, "register.html", form)
+        return site.form_page(request, "register.html", form)
     except Problem as problem:
-        form.refuse(problem)
-        return _form_page(request, "register.html", form)
+        form.refuse(problem, "email" if isinstance(problem, EmailTaken) else None)
+        return site.form_page(request, "register.html", form)
     begun = await sessions.log_in(request, account.email, account.password)
     return _welcome(request, form, begun, "registered")
 
@@ -54,7 +54,7 @@ async def register(request: Request, form: Sent) -> Response:
 @router.get("/login")
 async def login_page(request: Request, next: Next = "/") -> Response:  # noqa: A002 (as above)
     """Show the form to log in; `POST /login` is OAuth2's and the API's."""
-    return _form_page(request, "login.html", Form({"next": next}))
+    return site.form_page(request, "login.html", Form({"next": next}))
 
 
 @router.post("/log-in")
@@ -67,7 +67,7 @@ async def log_in(request: Request, form: Sent) -> Response:
         begun = await sessions.log_in(request, email, password)
     except Problem as problem:
         form.refuse(problem)
-        return _form_page(request, "login.html", form)
+        return site.form_page(request, "login.html", form)
     return _welcome(request, form, begun)
 
 
@@ -79,13 +79,6 @@ async def log_out(request: Request, bearer: Member, form: Sent) -> Response:
         await sessions.log_out(request, caller)
     answer = site.redirect(request, "/", "logged_out")
     visitor.forget(request, answer)
-    return answer
-
-
-def _form_page(request: Request, template: str, form: Form) -> Response:
-    answer = site.page(request, template, form.status, form=form)
-    for name, value in (form.problem.headers or {} if form.problem else {}).items():
-        answer.headers[name] = value
     return answer
 
 

@@ -72,13 +72,17 @@ class Form:
                 self.errors.setdefault(str(each["loc"][0]), _said(each))
             raise NotAcceptable from None
 
-    def refuse(self, problem: Problem) -> None:
-        """Have the form shown again with what a function of the API has said about it."""
-        members = problem.members.get("errors", ()) if isinstance(problem, Invalid) else ()
-        placed = {each["pointer"].removeprefix("#/"): each["detail"] for each in members if "pointer" in each}
-        self.errors.update(placed)
-        if not placed:
-            self.problem = problem
+    def refuse(self, problem: Problem, at: str | None = None) -> None:
+        """Have the form shown again with what a function of the API has said about it, `at` a field of it."""
+        self.problem = problem
+        if isinstance(problem, Invalid):
+            members = problem.members.get("errors", ())
+            self.errors |= {
+                each["pointer"].removeprefix("#/"): each["detail"] for each in members if "pointer" in each
+            }
+        elif at is not None:
+            key = f"wrong.{at}.{problem.kind}"
+            self.errors[at] = text(key) if has(key) else str(problem.detail)
 
     @property
     def status(self) -> int:

@@ -12,7 +12,7 @@ from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people import accounts
 from folkmoot.posts import lists
-from folkmoot.posts.list_queries import Sort
+from folkmoot.posts.list_queries import Sort, Which
 from folkmoot.posts.search import SearchTooBroad
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ async def front(
     words = q.strip() or None
     problem: Problem | None = None
     try:
-        found = await lists.read(request, reader, order, words=words, cursor=cursor, limit=POSTS)
+        found = await lists.read(
+            request, reader, order, words=words, which=Which.published, cursor=cursor, limit=POSTS
+        )
     except SearchTooBroad as error:
         found, problem = lists.PageRow([], None), error
     first = not found.items and words is None and cursor is None

@@ -112,8 +112,17 @@ def page(
 
 def problem_page(request: Request, problem: Problem) -> Response:
     """A problem as a page: the same status, title and detail."""
-    answer = page(request, "problem.html", problem.status, problem=problem)
-    for name, value in (problem.headers or {}).items():
+    return _telling(problem, page(request, "problem.html", problem.status, problem=problem))
+
+
+def form_page(request: Request, template: str, form: forms.Form, **values: Any) -> Response:
+    """Show a form: with what is wrong with it, if something is, and with that status."""
+    return _telling(form.problem, page(request, template, form.status, form=form, **values))
+
+
+def _telling(problem: Problem | None, answer: Response) -> Response:
+    """The page with the headers of the problem that mean something to a browser."""
+    for name, value in ((problem and problem.headers) or {}).items():
         if name.lower() in {"retry-after", "allow"}:
             answer.headers[name] = value
     return answer

@@ -110,4 +110,4 @@ async def _mine(writer: Bearer, post_id: int) -> asyncpg.Record:
 def _form_page(
     request: Request, form: Form, row: asyncpg.Record | None = None, preview: NewPost | None = None
 ) -> Response:
-    return site.page(request, "write.html", form.status, form=form, post=row, preview=preview)
+    return site.form_page(request, "write.html", form, post=row, preview=preview)

@@ -121,6 +121,14 @@ async def add(request: Request, account: Registration) -> asyncpg.Record:
     return row
 
 
+async def profile(connection: Connection | Pool, account_id: int) -> asyncpg.Record:
+    """What everybody sees of a person; raises NotFound."""
+    row = await connection.fetchrow(_ONE, account_id)
+    if row is None:
+        raise NotFound("There is no such person.")
+    return row
+
+
 router = APIRouter(tags=["accounts"], route_class=Route)
 
 
@@ -152,7 +160,4 @@ async def list_profiles(
 @router.get("/users/{id}", response_model=Profile, responses=answers(NotFound))
 async def read_profile(connection: ReaderTransaction, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """Read a public profile: never the e-mail address or the phone number."""
-    row = await connection.fetchrow(_ONE, id)
-    if row is None:
-        raise NotFound("There is no such person.")
-    return json_response(dict(row))
+    return json_response(dict(await profile(connection, id)))

@@ -56,7 +56,7 @@ router = APIRouter(tags=["accounts"], route_class=Route)
 @router.get("/users/me", response_model=Account)
 async def read_account(caller: Member) -> Response:
     """Read one's own account."""
-    return json_response(dict(await _mine(caller)), headers={"Cache-Control": "no-store"})
+    return json_response(dict(await mine(caller)), headers={"Cache-Control": "no-store"})
 
 
 @router.patch("/users/me", response_model=Account, responses=answers(EmailTaken, Forbidden, TooManyAttempts))
@@ -66,7 +66,7 @@ async def change_account(request: Request, bearer: MemberBearer, changes: Change
     wanted = changes.model_dump(exclude_unset=True)
     current = wanted.pop("current_password", None)
     async with bearer.transaction() as caller:
-        before = await _mine(caller)
+        before = await mine(caller)
     proved: str | None = None
     if "email" in wanted or "password" in wanted:
         proved = (await prove_again(request, before["id"], current)).hash
@@ -110,7 +110,7 @@ async def update(caller: Caller, changes: dict[str, Any], proved: str | None) ->
     """
     names = [name for name in _CHANGEABLE if name in changes]
     if not names:
-        return await _mine(caller)
+        return await mine(caller)
     if "email" in names:
         # A new address is told apart without regard to case, whatever the old one was.
         changes = {**changes, "duplicate_email": False}
@@ -129,7 +129,8 @@ async def update(caller: Caller, changes: dict[str, Any], proved: str | None) ->
     return row
 
 
-async def _mine(caller: Caller) -> asyncpg.Record:
+async def mine(caller: Caller) -> asyncpg.Record:
+    """The row of the account that asks; raises TokenRefused."""
     row = await caller.connection.fetchrow(MINE, caller.user_id)
     if row is None:
         raise session_ended()

@@ -121,14 +121,9 @@ async def begin(request: Request, connection: Connection, proof: Proof) -> Begun
     if proof.replacement is not None:
         hashed = await connection.fetchval(_REPLACE_HASH, proof.account_id, hashed, proof.replacement)
     family, secret = secrets.token_urlsafe(16), secrets.token_urlsafe(32)
+    hashes = _digest(family), _digest(secret)
     session_id = await connection.fetchval(
-        _OPEN,
-        proof.account_id,
-        hashed,
-        _digest(family),
-        _digest(secret),
-        *_lifetimes(request),
-        *_whence(request),
+        _OPEN, proof.account_id, hashed, *hashes, *_lifetimes(request), *_whence(request)
     )
     if session_id is None:
         return None
@@ -173,6 +168,20 @@ async def rotate(request: Request, connection: Connection, token: str) -> Respon
             events.note("refresh_reused", request, account_id=whose, session_id=session_id)
         return respond(InvalidGrant("The refresh token is unknown, has expired, or was used before."))
     return _pair(request, user_id, session_id, f"{session_id}.{family}.{fresh}")
+
+
+async def listed(caller: Caller, before: int, count: int) -> list[dict[str, Any]]:
+    """At most ``count`` sessions of a person that are older than one, the newest first."""
+    rows = await caller.connection.fetch(_LIST, caller.user_id, before, count)
+    return [{**row, "current": row["id"] == caller.session_id} for row in rows]
+
+
+async def end(request: Request, caller: Caller, session_id: int) -> None:
+    """End a session of the person who asks; raises NotFound, and TokenRefused."""
+    if await caller.connection.fetchval(_END, session_id, caller.user_id) is None:
+        await caller.check()
+        raise NotFound("You have no such session.")
+    _note_end(request, caller.user_id, session_id, "ended")
 
 
 async def log_out(request: Request, caller: Caller) -> None:
@@ -233,10 +242,10 @@ async def list_sessions(
     """List my sessions, the newest first."""
     cursors: Cursors = request.app.state.cursors
     before = cursors.read("sessions", cursor) if cursor else MAX_ID
-    rows = await caller.connection.fetch(_LIST, caller.user_id, before, limit + 1)
-    items = [{**row, "current": row["id"] == caller.session_id} for row in rows[:limit]]
-    more = cursors.write("sessions", items[-1]["id"]) if len(rows) > limit else None
-    return Response(msgspec.json.encode({"items": items, "next_cursor": more}), media_type="application/json")
+    items = await listed(caller, before, limit + 1)
+    more = cursors.write("sessions", items[limit - 1]["id"]) if len(items) > limit else None
+    page = {"items": items[:limit], "next_cursor": more}
+    return Response(msgspec.json.encode(page), media_type="application/json")
 
 
 class Confirmation(Body):
@@ -268,10 +277,7 @@ async def end_all_sessions(
 @router.delete("/sessions/{id}", status_code=204, response_class=Response, responses=answers(NotFound))
 async def end_session(request: Request, caller: Member, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """End one of my sessions; its tokens are refused from then on."""
-    if await caller.connection.fetchval(_END, id, caller.user_id) is None:
-        await caller.check()
-        raise NotFound("You have no such session.")
-    _note_end(request, caller.user_id, id, "ended")
+    await end(request, caller, id)
     return Response(status_code=204)
 
 

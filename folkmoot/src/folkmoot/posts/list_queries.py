@@ -25,6 +25,14 @@ class Sort(StrEnum):
     hot = "hot"
 
 
+class Which(StrEnum):
+    """Which of the posts that one may see."""
+
+    both = "both"
+    published = "published"
+    drafts = "drafts"
+
+
 # Null where the number never fell. A transaction from beyond the current ones is of the server that a dump
 # was made on.
 _STEADY = """(
@@ -121,10 +129,10 @@ _MOST = 101
 
 
 @cache
-def in_order(sort: Sort, *, known: bool, owner: bool) -> Statement:
+def in_order(sort: Sort, *, known: bool, owner: bool, which: Which = Which.both) -> Statement:
     """A page of a list: walked along the index in its order."""
     order = ORDERS[sort]
-    return _page(order, _visible(order, known=known, owner=owner), known=known)
+    return _page(order, _visible(order, known=known, owner=owner, which=which), known=known)
 
 
 @cache
@@ -212,7 +220,7 @@ def among(sort: Sort, *, known: bool) -> Statement:
     return _page(order, candidates, known=known)
 
 
-def _visible(order: Order, *, known: bool, owner: bool, most: int = _MOST) -> str:
+def _visible(order: Order, *, known: bool, owner: bool, most: int = _MOST, which: Which = Which.both) -> str:
     """What one may see, from indexes in that order: the published posts, and one's own drafts."""
     published = _along_index(
         order, "c.published", order.within(owner=_OWNER, published="TRUE") if owner else order.within(),
@@ -221,7 +229,9 @@ def _visible(order: Order, *, known: bool, owner: bool, most: int = _MOST) -> st
     mine = order.within(owner=_PERSON, published="FALSE")
     only = f"{_PERSON} = {_OWNER}" if owner else "TRUE"
     drafts = _along_index(order, "NOT c.published", mine, only, whose=True, most=most)
-    return f"({published}) UNION ALL ({drafts})" if known else published
+    if which is Which.drafts:
+        return drafts
+    return f"({published}) UNION ALL ({drafts})" if known and which is Which.both else published
 
 
 def _along_index(order: Order, *conditions: str, whose: bool, most: int) -> str:

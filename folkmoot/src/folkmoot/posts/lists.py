@@ -25,7 +25,7 @@ from folkmoot.http.problems import TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.limits import SEARCHES
-from folkmoot.posts.list_queries import ORDERS, Sort, in_order, indexable, walked
+from folkmoot.posts.list_queries import ORDERS, Sort, Which, in_order, indexable, walked
 from folkmoot.posts.posts import ONE, ONE_FOR_NOBODY, UNCHANGED, Post, PostRow, shaped
 from folkmoot.posts.search import SearchTooBroad
 
@@ -67,11 +67,14 @@ class Feed(msgspec.Struct, frozen=True):
     sort: Sort
     words: str | None
     owner: int | None
+    #: A search finds both.
+    which: Which = Which.both
 
     @property
     def purpose(self) -> str:
         """What a cursor of this list is sealed with."""
-        return msgspec.json.encode(("posts", self.sort, self.words, self.owner)).decode()
+        which = () if self.which is Which.both else (self.which,)
+        return msgspec.json.encode(("posts", self.sort, self.words, self.owner, *which)).decode()
 
 
 async def rows_after(
@@ -81,7 +84,7 @@ async def rows_after(
     filters = {"words": feed.words, "owner": feed.owner}
     if feed.words is not None:
         return await search.matching(reader, feed.sort, filters, after, count)
-    statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None)
+    statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None, which=feed.which)
     return await reader.ask(statement, **after, count=count, **filters), False
 
 
@@ -96,6 +99,8 @@ async def planned(connection: Connection) -> None:
         after = {**nobody, **FIRST[sort]}
         for known in (False, True):
             await in_order(sort, known=known, owner=False).rows(connection, **after)
+        # The pages' front page has no drafts.
+        await in_order(sort, known=True, owner=False, which=Which.published).rows(connection, **after)
         await walked(sort, known=False, owner=False, some=False).rows(connection, **after)
     for statement in (ONE, ONE_FOR_NOBODY):
         await statement.rows(connection, **nobody, post=0)
@@ -124,6 +129,7 @@ async def read(
     *,
     words: str | None = None,
     owner: int | None = None,
+    which: Which = Which.both,
     cursor: str | None = None,
     limit: int,
 ) -> PageRow:
@@ -131,7 +137,7 @@ async def read(
     state = request.app.state
     if words is not None:
         await reader.count(request, SEARCHES)
-    feed = Feed(sort, None if words is None else _DASHES.sub("-", words), owner)
+    feed = Feed(sort, None if words is None else _DASHES.sub("-", words), owner, which)
     return await page(state.search, state.cursors, reader, feed, cursor, limit)
 
 
