@@ -182,6 +182,37 @@ def test_an_engine_over_psycopg2_is_migrated(project: Project, cluster18: Cluste
     assert migrated(cluster18, database)
 
 
+def test_revisions_that_were_written_for_psycopg2_run_as_they_stand(
+    cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "written", cluster18.url(database, "psycopg2"))
+    project.revision(
+        """
+        columns = [sa.Column("n", sa.Integer()), sa.Column("at", sa.DateTime()), sa.Column("j", sa.JSON())]
+        op.create_table("t", *columns)
+        t = sa.table("t", sa.column("n"), sa.column("at"))
+        bind = op.get_bind()
+        bind.execute(t.insert().values(n="7", at="2026-01-02"))
+        bind.execute(t.update().where(t.c.n == "7").values(n="8"))
+        bind.execute(sa.text("ALTER TABLE t ALTER n SET DEFAULT :n"), {"n": 9})
+        several = "UPDATE t SET n = n + :n; INSERT INTO t (j) VALUES (:j)"
+        bind.execute(sa.text(several), {"n": 1, "j": '{"a": "100%"}'})
+        found = bind.exec_driver_sql("SELECT '100%%' WHERE 1 = ANY (%(ids)s)", {"ids": [1, 2]})
+        assert found.scalar() == "100%"
+        inside = sa.text("SELECT n FROM t WHERE n IN :n AND 'x' IN :x")
+        found = bind.execute(inside, {"n": (8, 9), "x": ("x", None)})
+        assert found.scalar() == 9
+        """
+    )
+    ways: list[dict[str, Any]] = [{"plain": True}, {}, {"connection": sa.create_engine(project.url)}]
+    for way in ways:
+        project.upgrade(**way)
+        with cluster18.connect(database) as connection:
+            rows = connection.execute("SELECT n, at::date::text, j->>'a' FROM t ORDER BY n").fetchall()
+            assert rows == [(9, "2026-01-02", None), (9, None, "100%")]
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+
 def test_the_settings_and_the_role_of_an_asyncpg_engine_are_kept(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

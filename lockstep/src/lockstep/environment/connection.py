@@ -73,9 +73,13 @@ def _migrates(dialect: sa.Dialect) -> bool:
 
 def _engine(url: str | URL | None, connection: Connection | Engine | None) -> Engine:
     if connection is None:
-        parsed = synchronous(_parsed(url or ""))
+        given = _parsed(url or "")
+        parsed = synchronous(given)
+        driver = given.get_driver_name() if given.drivername != "postgres" else "psycopg2"
         arguments = {key: value for key, value in _ARGUMENTS.items() if key not in parsed.query}
-        return sa.create_engine(parsed, poolclass=sa.pool.NullPool, connect_args=arguments)
+        arguments |= other_drivers.arguments_of(driver)
+        engine = sa.create_engine(parsed, poolclass=sa.pool.NullPool, connect_args=arguments)
+        return other_drivers.written_for(driver, engine)
     if connection.dialect.name != "postgresql":
         raise LockstepError(f"Lockstep is for PostgreSQL; the engine is for {connection.dialect.name}")
     if isinstance(connection, Engine) and _migrates(connection.dialect):

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from psycopg import ClientCursor
+from psycopg.adapt import Dumper, Transformer
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import BindTyping
 from sqlalchemy.exc import SQLAlchemyError
 
 from lockstep.environment.failures import one_line
@@ -92,6 +95,38 @@ def _ssl(value: Any) -> dict[str, Any]:
     )
 
 
+def arguments_of(driver: str) -> dict[str, Any]:
+    """What psycopg is given in the place of that driver, besides where to connect to."""
+    return {"cursor_factory": ClientCursor} if driver == "psycopg2" else {}
+
+
+def written_for(driver: str, engine: Engine) -> Engine:
+    """The engine over psycopg, for revisions that were written for that driver.
+
+    psycopg2 puts parameters into the text and says nothing of their types: a text is taken where a number is
+    wanted, DDL and several statements in one text have parameters, too, and a tuple follows an IN.
+    """
+    if driver != "psycopg2":
+        return engine
+    engine.dialect.bind_typing = BindTyping.NONE
+
+    @sa.event.listens_for(engine, "connect")
+    def adapt(connection: Any, _record: Any) -> None:
+        connection.adapters.register_dumper(tuple, _InParentheses)
+
+    return engine
+
+
+class _InParentheses(Dumper):
+    """A tuple as psycopg2 writes it."""
+
+    def dump(self, obj: Any) -> bytes:
+        transformer = Transformer(self.connection)
+        return b"(" + b", ".join(bytes(transformer.as_literal(one)) for one in obj) + b")"
+
+    quote = dump
+
+
 @dataclass
 class _Reached:
     """What an engine's own connection has come to."""
@@ -136,8 +171,9 @@ def _over_psycopg(engine: Engine, arguments: dict[str, Any], reached: _Reached) 
     like = sa.create_engine(
         URL.create("postgresql+psycopg"),
         poolclass=sa.pool.NullPool,
-        connect_args={"application_name": "lockstep", **keywords},
+        connect_args={"application_name": "lockstep", **keywords, **arguments_of(engine.dialect.driver)},
     )
+    written_for(engine.dialect.driver, like)
     options = {k: v for k, v in engine.get_execution_options().items() if k != "isolation_level"}
 
     @sa.event.listens_for(like, "connect")

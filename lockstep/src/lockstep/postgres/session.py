@@ -36,11 +36,12 @@ def loss_of(error: BaseException) -> DBAPIError | None:
     """The driver's error by which the connection was lost, where that is what the error goes back to: what is
     tried on a lost connection afterwards fails in other words.
     """
-    found, at = None, error
+    found = None
+    at: BaseException | None = error
     while at is not None:
         if isinstance(at, DBAPIError) and at.connection_invalidated:
             found = at
-        at = at.__cause__ or at.__context__  # type: ignore[assignment]
+        at = at.__cause__ or at.__context__
     return found
 
 
