@@ -34,6 +34,7 @@ UNLIMITED = dict.fromkeys(
         "searches_per_minute",
         "writes_per_minute",
         "exports_per_hour",
+        "password_resets_per_hour",
     ),
     0,
 )

@@ -12,13 +12,16 @@ import pytest
 from alembic import command
 
 from api import Api
+from folkmoot.mail_settings import parse_smtp
 from folkmoot.postgres import revisions
+from mail_server import MailServer, delivery
 from testing.cluster import memory
 from watched import HELD, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from folkmoot.mail.delivery import Delivery
     from testing.cluster import Cluster
 
 
@@ -45,6 +48,21 @@ def api(served: Api) -> Api:
     """The application, as shipped, on empty tables."""
     served.empty()
     return served
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    with MailServer() as mail_server:
+        yield mail_server
+
+
+@pytest.fixture
+def sends(api: Api, mail_server: MailServer) -> Iterator[Delivery]:
+    """The delivery of the application, which does nothing by itself."""
+    made = delivery(api, parse_smtp(mail_server.url))
+    api.application.state.delivery = made
+    yield made
+    api.application.state.delivery = None
 
 
 @pytest.fixture

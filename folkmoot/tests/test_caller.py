@@ -37,6 +37,7 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("PATCH", "/users/me", {"display_name": "Ada"}),
     ("DELETE", "/users/me", None),
     ("GET", "/users/me/export", None),
+    ("POST", "/email-verifications", None),
     ("POST", "/logout", None),
     ("GET", "/sessions", None),
     ("DELETE", "/sessions", None),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.mail_settings import parse_smtp
 from folkmoot.postgres import database
 from folkmoot.settings import Settings, SettingsError, load, parse_uri, signing_key
 
@@ -76,6 +77,11 @@ def test_a_uri_is_read_as_libpq_reads_it(uri: str, expected: dict[str, str]) -> 
         "DATABASE_URL=postgresql://u:hunter2@h:port/d", "DATABASE_URL=postgresql://u:hunter2@h:99999/d",
         "DATABASE_URL=postgresql://u:hunter2@h/d?nothing=1", "DATABASE_URL=hunter2", "SECRET_KEY=hunter2",
         "ACCESS_TOKEN_EXPIRE_MINUTES=0", "ACCESS_TOKEN_EXPIRE_MINUTES=soon", "PORT=65536", "PORT=http",
+        "SMTP_URL=hunter2", "SMTP_URL=http://u:hunter2@h", "SMTP_URL=smtp://u:hunter2@h:port",
+        "SMTP_URL=smtp://hunter2@h", "SMTP_URL=smtp://u:hunter2@h/path", "SMTP_URL=smtp://u:hunter2@h?tls=no",
+        "SMTP_URL=smtps://u:hunter2@h?starttls=never", "SMTP_URL=smtp://u:hunter2@h_x", "SMTP_URL=smtp://",
+        "MAIL_FROM=hunter2", "MAIL_FROM=a@b.example, c@d.example", "MAIL_FROM=A <a@b.example", "MAIL_FROM=@b",
+        "PUBLIC_URL=hunter2", "PUBLIC_URL=https://h/path", "PUBLIC_URL=https://u:hunter2@h",
         "WORKERS=0", "WORKERS=two", "FOLKMOOT_EMBEDDED_PORT=-1", "LOG_LEVEL=loud", "DATABASE_POOL_SIZE=0",
     ],
 )  # fmt: skip
@@ -155,3 +161,44 @@ def test_every_setting_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     documented = re.findall(r"^\| `([A-Z_]+)`", text, re.MULTILINE)
     assert sorted(documented) == sorted(field.upper() for field in Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://u:p%40%3A%2F@mail.example.org", ("mail.example.org", 587, "u", "p@:/", "starttls")),
+        ("smtp://mail.example.org:25?starttls=never", ("mail.example.org", 25, None, None, "none")),
+        ("smtps://u:p@mail.example.org", ("mail.example.org", 465, "u", "p", "implicit")),
+        ("smtp://localhost", ("localhost", 25, None, None, "none")),
+        ("smtp://127.0.0.1:1025/", ("127.0.0.1", 1025, None, None, "none")),
+        ("smtp://[::1]?starttls=required", ("::1", 587, None, None, "starttls")),
+        ("smtp://192.0.2.1", ("192.0.2.1", 587, None, None, "starttls")),
+    ],
+)
+def test_a_mail_server_elsewhere_is_spoken_to_over_tls_unless_it_is_said_otherwise(
+    url: str, expected: tuple[object, ...]
+) -> None:
+    found = parse_smtp(url)
+    assert (found.host, found.port, found.user, found.password, found.tls) == expected
+    assert "password" not in repr(found)
+
+
+@pytest.mark.parametrize("missing", ["MAIL_FROM", "PUBLIC_URL"])
+def test_mail_needs_a_sender_and_the_address_of_the_service(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "SMTP_URL": "smtp://localhost", "MAIL_FROM": "a@example.org", "PUBLIC_URL": "https://example.org/",
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load().origin == "https://example.org"
+    monkeypatch.delenv(missing)
+    with pytest.raises(SettingsError, match=f"^{missing} is not set; it takes"):
+        load()
+
+
+def test_links_lead_to_where_the_service_listens_unless_it_is_said_otherwise() -> None:
+    assert load().origin == "http://127.0.0.1:8000"
+    assert load(host="0.0.0.0", port=80).origin == "http://127.0.0.1:80"
+    assert load(host="::").origin == "http://[::1]:8000"

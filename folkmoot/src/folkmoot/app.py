@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from folkmoot.http.answering import on_validation
 from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
+from folkmoot.mail import delivery
 from folkmoot.pages import account, assets, entry, front, person, post, visitor, write
 from folkmoot.pages.errors import on_problem
-from folkmoot.people import accounts, caller, export, my_account, sessions
+from folkmoot.people import accounts, caller, export, my_account, password_resets, sessions, verification
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
@@ -56,10 +57,12 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
             async with await pool.open_pool(settings) as app.state.pool:
                 app.state.search = Search(app.state.pool)
                 app.state.export_turn = asyncio.Lock()
+                app.state.delivery = sends = delivery.made(app.state.pool, settings)
                 app.state.passwords = passwords = Passwords(hasher)
                 try:
                     app.openapi()  # made once, before anybody waits for it
-                    yield
+                    async with sends.running() if sends else nullcontext():
+                        yield
                 finally:
                     passwords.close()
 
@@ -85,6 +88,8 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         votes.router,
         my_account.router,
         accounts.router,
+        password_resets.router,
+        verification.router,
         export.router,
         sessions.router,
         health.router,

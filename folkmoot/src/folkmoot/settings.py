@@ -16,8 +16,11 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from folkmoot.mail_settings import parse_mailbox, parse_smtp
+
 _PORT = "a port number from 1 to 65535"
 _URI = "a PostgreSQL URI such as postgresql://user:password@host:5432/name"
+_SMTP = "a URL such as smtp://user:password@mail.example.org:587 or smtps://user:password@mail.example.org"
 _LIMIT = "a number of requests up to 1000000, 0 for no limit"
 #: The settings that name an external database when there is no DATABASE_URL.
 _PARTS = ("database_hostname", "database_port", "database_name", "database_username", "database_password")
@@ -73,8 +76,16 @@ class Settings(BaseSettings):
     searches_per_minute: int = Field(60, ge=0, le=1_000_000, description=_LIMIT)
     writes_per_minute: int = Field(120, ge=0, le=1_000_000, description=_LIMIT)
     exports_per_hour: int = Field(10, ge=0, le=1_000_000, description=_LIMIT)
+    password_resets_per_hour: int = Field(20, ge=0, le=1_000_000, description=_LIMIT)
     public_read: bool = Field(
         default=True, description="true or false: whether people who are not logged in may read"
+    )
+    smtp_url: SecretStr | None = Field(None, description=_SMTP)
+    mail_from: str | None = Field(
+        None, description="an address such as folkmoot@example.org or Folkmoot <folkmoot@example.org>"
+    )
+    public_url: str | None = Field(
+        None, description="where people find the service, such as https://folkmoot.example.org"
     )
     cors_origins: str = Field(
         "",
@@ -101,6 +112,27 @@ class Settings(BaseSettings):
         if value is not None:
             parse_uri(value.get_secret_value())
         return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_smtp(value.get_secret_value())
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_mailbox(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_mailbox(value)
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, value: str | None) -> str | None:
+        if value is not None and not _ORIGIN.fullmatch(value.rstrip("/")):
+            raise ValueError
+        return value.strip().rstrip("/") if value else None
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -134,6 +166,12 @@ class Settings(BaseSettings):
     @property
     def data_dir(self) -> Path:
         return self.folkmoot_data_dir.expanduser().absolute()
+
+    @property
+    def origin(self) -> str:
+        """Where people find the service: what links in mail begin with. Never taken from a request."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - not bound here
+        return self.public_url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def external_conninfo(self) -> dict[str, str]:
         """The external database's libpq parameters; they hold the password.
@@ -189,6 +227,10 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error.strerror}") from None
     if not settings.embedded:
         settings.external_conninfo()
+    if settings.smtp_url is not None:
+        needed = [name for name in ("mail_from", "public_url") if getattr(settings, name) is None]
+        if needed:
+            raise SettingsError("\n".join(map(_missing, needed)))
     return settings
 
 

@@ -34,6 +34,8 @@ HEADERS_LIMIT = 32 * 1024
 ANSWER_SECONDS = 30.0
 #: How much of a path the log has.
 _LOGGED = 200
+#: What begins the path of a page whose last part is good for something.
+_SECRET = ("/reset/", "/verify/")
 #: A request id that a proxy or a client may bring along.
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 #: What an answer says unless its route says otherwise: keep it nowhere, show nothing of it in a page, tell no
@@ -87,11 +89,18 @@ class Envelope:
             _log.info(
                 "request",
                 method=method,
-                path=path if len(path) <= _LOGGED else f"{path[:_LOGGED]}…",
+                path=_shown(path),
                 status=status,
                 ms=round((perf_counter() - began) * 1000, 2),
                 client=client[0] if client else None,
             )
+
+
+def _shown(path: str) -> str:
+    """A path as the log has it: not the whole of a long one, and not the secret of a link from a mail."""
+    if path.startswith(_SECRET):
+        return f"/{path.split('/')[1]}/…"
+    return path if len(path) <= _LOGGED else f"{path[:_LOGGED]}…"
 
 
 class _UnreadError(Exception):

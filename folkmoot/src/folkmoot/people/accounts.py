@@ -15,7 +15,8 @@ from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import INVISIBLE, Body, Id, Limit
 from folkmoot.http.problems import Conflict, NotFound, TooManyRequests
 from folkmoot.http.routes import Route
-from folkmoot.people import events, limits
+from folkmoot.mail.links import VERIFY
+from folkmoot.people import events, limits, mail
 from folkmoot.people.caller import ReaderTransaction  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.common_passwords import refuse_own_words, uncommon
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
@@ -73,6 +74,7 @@ class Account(Profile):
 
     email: str
     phone_number: str | None
+    email_verified: bool = Field(description="Whether somebody followed a link that was sent to the address.")
 
 
 class ProfilePage(BaseModel):
@@ -81,7 +83,7 @@ class ProfilePage(BaseModel):
 
 
 _PROFILE = "id::bigint, display_name, created_at"
-ACCOUNT = f"{_PROFILE}, email, phone_number"
+ACCOUNT = f"{_PROFILE}, email, phone_number, email_verified_at IS NOT NULL AS email_verified"
 _INSERT = f"""
     INSERT INTO users (email, password, display_name, phone_number) VALUES ($1, $2, $3, $4)
     RETURNING {ACCOUNT}
@@ -117,6 +119,8 @@ async def add(request: Request, account: Registration) -> asyncpg.Record:
     password_hash = await passwords.hash(account.password, registering=True)
     async with transaction(request.app.state.pool) as connection:
         row = await insert(connection, account, password_hash)
+        await mail.write(request, connection, VERIFY, user_id=row["id"])
+    mail.send(request)
     events.note("registered", request, account_id=row["id"])
     return row
 

@@ -36,6 +36,7 @@ class Limit:
 
 REGISTRATIONS = Limit("registrations", "registrations_per_hour", timedelta(hours=1))
 REFRESHES = Limit("refreshes of a login", "refreshes_per_minute", timedelta(minutes=1))
+PASSWORD_RESETS = Limit("password resets", "password_resets_per_hour", timedelta(hours=1))
 SEARCHES = Limit("searches", "searches_per_minute", timedelta(minutes=1))
 WRITES = Limit("changes", "writes_per_minute", timedelta(minutes=1))
 EXPORTS = Limit("exports", "exports_per_hour", timedelta(hours=1))

@@ -12,7 +12,8 @@ from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import Body
 from folkmoot.http.problems import Forbidden, TooManyAttempts
 from folkmoot.http.routes import Route
-from folkmoot.people import events, sessions
+from folkmoot.mail.links import VERIFY
+from folkmoot.people import events, mail, sessions
 from folkmoot.people.accounts import (
     ACCOUNT,
     MINE,
@@ -76,8 +77,11 @@ async def change_account(request: Request, bearer: MemberBearer, changes: Change
         wanted["password"] = await passwords.hash(changes.password)
     async with bearer.transaction() as caller:
         row = await update(caller, wanted, proved)
+        if row["email"] != before["email"]:
+            await mail.write(request, caller.connection, VERIFY, user_id=caller.user_id)
         if "password" in wanted:
             await sessions.end_others(request, caller)
+    mail.send(request)
     who = {"account_id": caller.user_id, "session_id": caller.session_id}
     for name in ("password", "email"):
         if name in wanted:
@@ -117,6 +121,9 @@ async def update(caller: Caller, changes: dict[str, Any], proved: str | None) ->
         names.append("duplicate_email")
     condition = "$2::text IS NULL" if proved is None else "password = $2"
     settings = ", ".join(f"{name} = ${number}" for number, name in enumerate(names, 3))
+    if "email" in names:
+        same = f"email = ${names.index('email') + 3}::varchar"
+        settings += f", email_verified_at = CASE WHEN {same} THEN email_verified_at END"
     statement = f"UPDATE users SET {settings} WHERE id = $1::bigint AND {condition} RETURNING {ACCOUNT}"
     values = (changes[name] for name in names)
     try:

@@ -92,6 +92,7 @@ _ROTATE = """
 _END_FAMILY = "DELETE FROM sessions WHERE id = $1 AND family_hash = $2 RETURNING user_id"
 _END = "DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING id"
 _END_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id"
+_END_EVERY = "DELETE FROM sessions WHERE user_id = $1::bigint RETURNING id"
 _END_ALL = """
     DELETE FROM sessions
      WHERE user_id = $1 AND EXISTS (SELECT FROM users WHERE id = $1 AND password = $2 FOR SHARE)
@@ -188,6 +189,12 @@ async def log_out(request: Request, caller: Caller) -> None:
     """End the session that asks."""
     await caller.connection.execute(_END, caller.session_id, caller.user_id)
     _note_end(request, caller.user_id, caller.session_id, "logout")
+
+
+async def end_all(request: Request, connection: Connection, user_id: int, reason: str) -> None:
+    """End every session of a person, whoever asks."""
+    for ended in await connection.fetch(_END_EVERY, user_id):
+        _note_end(request, user_id, ended["id"], reason)
 
 
 async def end_others(request: Request, caller: Caller) -> None:

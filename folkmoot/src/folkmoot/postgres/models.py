@@ -36,6 +36,8 @@ class User(Base):
     #: Older than the rule that letter case does not tell addresses apart, and sharing its address but for
     #: case with an older account still; the person logs in by the exact spelling.
     duplicate_email: Mapped[bool] = mapped_column(server_default=text("FALSE"))
+    #: When the person followed a link that was sent to the address.
+    email_verified_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
 
     __table_args__ = (
         Index(
@@ -85,6 +87,48 @@ class RequestCount(Base):
     until: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
 
     __table_args__ = (Index("request_counts_until_idx", "until"), {"prefixes": ["UNLOGGED"]})
+
+
+class OutgoingMail(Base):
+    """Mail that is to be sent: written in the transaction that causes it, gone when it was sent."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    purpose: Mapped[str] = mapped_column(String)
+    user_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
+    #: What somebody typed who may have no account: looked up when the mail is to be sent.
+    address: Mapped[str | None] = mapped_column(String)
+    #: What the link is made of, together with a key that is not in the database.
+    nonce: Mapped[bytes] = mapped_column(LargeBinary)
+    #: The hash of the link, once it was made.
+    link: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    #: When to try next: while somebody sends it, when another may.
+    due_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    error: Mapped[str | None] = mapped_column(String)
+
+    __table_args__ = (Index("outbox_due_at_idx", "due_at"), Index("outbox_user_id_idx", "user_id"))
+
+
+class EmailLink(Base):
+    """A link that was sent by mail and is good for one use."""
+
+    __tablename__ = "email_links"
+
+    hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
+    purpose: Mapped[str] = mapped_column(String)
+    #: A digest of what must still be so when it is used: the address, and for a new password the old one.
+    state: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    expires_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
+
+    __table_args__ = (
+        Index("email_links_user_id_idx", "user_id"),
+        Index("email_links_expires_at_idx", "expires_at"),
+    )
 
 
 class Post(Base):
