@@ -19,8 +19,9 @@ from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
 from folkmoot.mail import delivery
-from folkmoot.pages import account, assets, entry, front, person, post, visitor, write
+from folkmoot.pages import account, assets, entry, front, person, post, schema, visitor, write
 from folkmoot.pages.errors import on_problem
+from folkmoot.pages.schema_sight import Sights
 from folkmoot.people import accounts, caller, export, my_account, password_resets, sessions, verification
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     )
     secret, *older = verifying_keys(settings)
     app.state.settings = settings
+    app.state.sights = Sights(settings)
     app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes), *older)
     app.state.page_tokens = visitor.tokens(settings, secret, *older)
     app.state.form_key = secret
@@ -101,6 +103,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         person.router,
         account.router,
         entry.router,
+        schema.router,
         assets.router,
     ):
         # The routes themselves: an included router would be matched twice on every request.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 #: nothing is drawn: nobody would find anything on it, and laying it out holds up the whole process.
 DETAILED, MOST = 12, 120
 _COLUMNS, _KEYS = 14, 4
-#: In CSS pixels, as the stylesheet has them: a sign of the fixed-width type, a line, the box around them.
-SIGN, LINE, HEAD, PADDING = 7.3, 18, 28, 10
-_MARK = 26
+#: In CSS pixels, as the stylesheet has them: a sign of the fixed-width type, a line, what is
+#: above the first one, around them, and before a column's name.
+SIGN, LINE, HEAD, PADDING, MARK = 7.3, 18, 28, 10, 26
 _LONGEST = 30
 _SHORT = {
     "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
@@ -144,8 +144,8 @@ def _width(node: _Node) -> float:
     longest = max(
         [
             _signs(_cut(table)) + 1,  # it is bold
-            *(_signs(column) + (2 + _signs(of) if of else 0) + _MARK / SIGN for _, column, of in lines),
-            len(f"+ {more}") + _MARK / SIGN if more else 0,
+            *(_signs(column) + (2 + _signs(of) if of else 0) + MARK / SIGN for _, column, of in lines),
+            len(f"+ {more}") + MARK / SIGN if more else 0,
         ]
     )
     return round(longest * SIGN + 2 * PADDING)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.filesize import decimal
 
 from folkmoot.http import etags
 from folkmoot.pages import forms, visitor
@@ -70,6 +71,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.globals |= {"t": text, "static": static, "language": LANGUAGE}
+    made.filters |= {"bytes": decimal, "moment": datetime.fromisoformat}
     for each in (in_words, exact, iso, excerpt, markdown):
         made.filters[each.__name__] = each
     return made

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from folkmoot.settings import Settings
 
+#: What the embedded server's own role may do, which no revision says.
+IGNORED = ("*: granted to folkmoot_service*", "default privileges *")
+
 
 def server(settings: Settings) -> AbstractContextManager[object]:
     """Keep the embedded server running for the length of the block; nothing to do for another database."""
@@ -38,9 +41,9 @@ def service_conninfo(settings: Settings) -> dict[str, str]:
     return settings.external_conninfo()
 
 
-def sqlalchemy_url(settings: Settings) -> URL:
+def sqlalchemy_url(settings: Settings, *, serving: bool = False) -> URL:
     """The database's URL for SQLAlchemy over psycopg; its ``repr`` hides the password."""
-    rest = conninfo(settings)
+    rest = service_conninfo(settings) if serving else conninfo(settings)
     user, password, name = (rest.pop(key, None) for key in ("user", "password", "dbname"))
     return URL.create("postgresql+psycopg", username=user, password=password, database=name, query=rest)
 

@@ -41,7 +41,8 @@ def config() -> Config:
 
 
 @cache
-def _scripts() -> ScriptDirectory:
+def scripts() -> ScriptDirectory:
+    """The revisions that came with this package."""
     return ScriptDirectory.from_config(config())
 
 
@@ -70,11 +71,11 @@ class Distance:
 
 def distance(current: Iterable[str]) -> Distance:
     """How far a database at these revisions is from head."""
-    scripts, current = _scripts(), tuple(current)
-    known = {script.revision for script in scripts.walk_revisions()}
+    found, current = scripts(), tuple(current)
+    known = {script.revision for script in found.walk_revisions()}
     if unknown := [revision for revision in current if revision not in known]:
         return Distance(unknown=unknown)
-    pending = list(scripts.iterate_revisions("heads", current or "base", implicit_base=True))
+    pending = list(found.iterate_revisions("heads", current or "base", implicit_base=True))
     return Distance(
         missing=[f"{script.revision} {script.doc}" for script in reversed(pending)],
         serves=all(script.revision != OLDEST for script in pending),

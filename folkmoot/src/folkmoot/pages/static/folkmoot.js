@@ -25,3 +25,15 @@ document.addEventListener("submit", async (event) => {
     location.reload();
   }
 });
+
+// What changes from second to second is asked for again while somebody looks: an element with data-live has the
+// address of a page on which it is, too.
+setInterval(async () => {
+  const part = document.querySelector("[data-live]");
+  if (!part || document.hidden) return;
+  try {
+    const answer = await fetch(part.dataset.live);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+    if (fresh && fresh.outerHTML !== part.outerHTML) part.replaceWith(document.adoptNode(fresh));
+  } catch { /* the next time */ }
+}, 2000);

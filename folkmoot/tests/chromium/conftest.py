@@ -1,0 +1,66 @@
+"""A real browser, and the service on a port for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from api import SECRET, UNLIMITED_ENVIRONMENT
+from running import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from testing.cluster import Cluster
+
+#: Once it has come, a page answers at once; a busy machine may take a while to start one.
+_PATIENCE = 20_000
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium, of the system's package."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not installed: what needs it was not tested")
+    with sync_playwright() as playwright:
+        # In a container, and as root, there is neither a sandbox nor much of /dev/shm.
+        options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        browser = playwright.chromium.launch(executable_path=program, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(cluster18: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service on an empty database at head, for the tests of a file."""
+    name = cluster18.create_database(template=migrated)
+    settings = {"DATABASE_URL": cluster18.url(name), "SECRET_KEY": SECRET, **UNLIMITED_ENVIRONMENT}
+    with Service(tmp_path_factory.mktemp("site"), **settings) as service:
+        yield service
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Somebody's browser, in which nothing complains: no policy, no script, no file that is missing."""
+    contexts: list[BrowserContext] = []
+    said: list[str] = []
+
+    def open_one(**options: object) -> BrowserContext:
+        context = chromium.new_context(**options)  # type: ignore[arg-type]
+        context.set_default_timeout(_PATIENCE)
+        context.on("weberror", lambda error: said.append(str(error.error)))
+        context.on(
+            "console", lambda line: said.append(line.text) if line.type in {"error", "warning"} else None
+        )
+        contexts.append(context)
+        return context
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert said == []
