@@ -83,10 +83,18 @@ def _reachable(programs: Path) -> Path:
 class Cluster:
     """One PostgreSQL server on a socket in a folder of its own; superuser ``postgres``, no password.
 
-    The folder is in memory where the settings say that nothing has to survive a power cut.
+    The folder is in memory where the settings say that nothing has to survive a power cut. With a
+    ``primary`` it is a streaming replica of that one, of the same version.
     """
 
-    def __init__(self, version: int = 18, settings: Sequence[str] = FAST, *, port: int | None = None) -> None:
+    def __init__(
+        self,
+        version: int = 18,
+        settings: Sequence[str] = FAST,
+        *,
+        port: int | None = None,
+        primary: Cluster | None = None,
+    ) -> None:
         self.version = version
         self.port = port or 5432
         self._settings = [*settings, "max_connections=200"]
@@ -103,7 +111,11 @@ class Cluster:
         arguments = ["-U", "postgres", "-E", "UTF8", "-A", "trust", "--no-sync"]
         if version >= 17:  # the same order on every platform, whatever its C library
             arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        self._run("initdb", *arguments)
+        if primary is None:
+            self._run("initdb", *arguments)
+        else:
+            copied = ("-D", str(self.data), "-d", primary.url("postgres"))
+            self._run("pg_basebackup", *copied, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         self.start()
         self.connect("template1").close()
 
