@@ -68,8 +68,8 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
         converted = conversion(copy, table, old, became, using)
         refuse_bad_rows(copy, converted, demands)
     planning.warn(
-        f"{table}.{column} becomes the last column of its row, and the rows lie in another order: INSERT and "
-        "COPY without a list of columns put values into others, and a logical subscriber may stop"
+        f"{table}.{column} becomes the last column of its row, and its rows may lie in another order: INSERT "
+        "and COPY without a list of columns put values into others, and a logical subscriber may stop"
     )
     identity = (
         catalog.identity_options(connection, table.oid, old.number, became.type_sql) if old.identity else ""
