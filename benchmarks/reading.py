@@ -62,7 +62,7 @@ def shares(run: Run, part: Part) -> None:
         run,
         "casting a vote",
         every,
-        _with(votes.CAST, person=":user", session=":session", post=":post"),
+        _with(votes.ON_POSTS.cast, person=":user", session=":session", post=":post"),
         part,
     )
 

@@ -94,7 +94,7 @@ def test_no_secret_goes_in_a_path_or_a_query(document: Any) -> None:
         for parameter in operation.get("parameters", [])
         if parameter["in"] in {"path", "query", "cookie"}
     }
-    assert named == {"id", "post_id", "kind", "sort", "q", "owner", "limit", "cursor"}
+    assert named == {"id", "post_id", "comment_id", "kind", "sort", "q", "owner", "limit", "cursor"}
 
 
 def test_names_of_operations_are_unique(document: Any) -> None:

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
 from random import Random
 from threading import Event
 from typing import TYPE_CHECKING
 
-import httpx
 import psycopg
 import pytest
 from alembic import command
 
-from api import SECRET, UNLIMITED_ENVIRONMENT
-from benchmarks import http_load
 from folkmoot.commands.recount import recount
-from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
-from running import ask, free_port
 from test_migrations import Migrations, fill, fingerprint, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from testing.cluster import Cluster
 
 __all__ = ["migrations"]
 
-#: The oldest revision at which today's program answers every request; counts are null there.
-SERVED = "5f1c8d2ab904"
+#: Votes are counted from here on; ids are integer.
+COUNTED = "9e07b3d4c615"
+#: What the program of then does.
+STATEMENTS = (
+    "SELECT p.id, p.title, r.votes FROM posts p JOIN post_ranks r ON r.post_id = p.id WHERE p.id = %(post)s",
+    "SELECT p.id FROM post_ranks r JOIN posts p ON p.id = r.post_id ORDER BY r.hot DESC, p.id DESC LIMIT 10",
+    "INSERT INTO votes (user_id, post_id) VALUES (%(user)s, %(post)s) ON CONFLICT DO NOTHING",
+    "DELETE FROM votes WHERE user_id = %(user)s AND post_id = %(post)s",
+    "UPDATE posts SET content = content WHERE id = %(post)s AND owner_id = %(user)s",
+    "INSERT INTO posts (title, content, owner_id) VALUES ('t', 'c', %(user)s)",
+)
+#: Posts whose number of votes is not how many they have.
+MISCOUNTED = """
+    SELECT post_id FROM post_ranks r WHERE votes <> (SELECT count(*) FROM votes v WHERE v.post_id = r.post_id)
+"""
 INTEGERS = """
     SELECT table_name, column_name, data_type FROM information_schema.columns
      WHERE table_schema = 'public' AND data_type = 'integer'
@@ -52,88 +50,37 @@ SELECT n % 100 + 1, (n * 7) % 2000 + 1 FROM generate_series(1, 20000) n ON CONFL
 """
 
 
-@contextmanager
-def served(url: str) -> Iterator[str]:
-    """The program's workers, without the command that insists on head first."""
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            str(Path(sys.executable).with_name("granian")), "--interface", "asgi", "--factory", "--no-ws",
-            "--port", str(port), "folkmoot.commands.serve:worker",
-        ],
-        env={
-            **os.environ, **UNLIMITED_ENVIRONMENT,
-            "DATABASE_URL": url, "SECRET_KEY": SECRET, "LOG_LEVEL": "error",
-        },
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    base = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            assert process.poll() is None
-            try:
-                ask(base + "/healthz")
-            except httpx.TransportError:
-                time.sleep(0.02)
-            else:
-                break
-        yield base
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def requests(people: list[tuple[int, int]], posts: int) -> list[http_load.Request]:
-    """What people do: read lists and posts, vote, take votes back, write and edit."""
-    tokens, random, made = Tokens(SECRET, timedelta(hours=1)), Random(1), []
-    for user, session in people:
-        token = tokens.write(user, session)
-        post = random.randint(1, posts)
-        made += [
-            http_load.Request("/posts", token),
-            http_load.Request(f"/posts/{post}", token),
-            http_load.Request(f"/posts/{post}/vote", token, "PUT"),
-            http_load.Request(f"/posts/{random.randint(1, posts)}/vote", token, "DELETE"),
-            http_load.Request("/posts", token, "POST", '{"title":"t","content":"c"}'),
-        ]
-    random.shuffle(made)
-    return made
-
-
 def test_people_read_write_and_vote_while_ids_are_widened_and_narrowed(
     cluster18: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = cluster18.url(cluster18.create_database())
     monkeypatch.setenv("DATABASE_URL", url)
     config = revisions.config()
-    command.upgrade(config, SERVED)
+    command.upgrade(config, COUNTED)
+    migrated = Event()
+
+    def go_on(seed: int) -> int:
+        random, done = Random(seed), 0
+        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as person:
+            while not migrated.is_set():
+                values = {"user": random.randint(1, 100), "post": random.randint(1, 2000)}
+                person.execute(random.choice(STATEMENTS), values)
+                done += 1
+        return done
+
     # Nothing prepared: this connection outlives changes of the types that it selects.
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(ROWS)
-        people = connection.execute("SELECT user_id, id FROM sessions").fetchall()
-        with served(url) as base:
-            migrated = Event()
-
-            def go_on() -> list[http_load.Result]:
-                results = []
-                while not migrated.is_set():
-                    load = http_load.start(base, requests(people, 2000), connections=2, seconds=2)
-                    results.append(http_load.finish(load))
-                return results
-
-            with ThreadPoolExecutor(1) as executor:
-                going = executor.submit(go_on)
-                try:
-                    command.upgrade(config, "head")
-                    assert recount(connection, repair=False) == []
-                    command.downgrade(config, "9e07b3d4c615")
-                finally:
-                    migrated.set()
-                results = going.result()
-        assert sum(result.requests for result in results) > 100
-        assert [result.failed for result in results] == [0] * len(results)
+        with ThreadPoolExecutor(2) as executor:
+            going = [executor.submit(go_on, seed) for seed in range(2)]
+            try:
+                command.upgrade(config, "d2c61f0ab873")
+                assert connection.execute(MISCOUNTED).fetchall() == []
+                command.downgrade(config, COUNTED)
+            finally:
+                migrated.set()
+            assert min(each.result() for each in going) > 50
+        command.upgrade(config, "head")
         assert recount(connection, repair=False) == []
 
 
@@ -144,7 +91,8 @@ def test_every_id_is_bigint_and_so_is_its_sequence(migrations: Migrations) -> No
     with migrations.connect() as connection:
         found = connection.execute(INTEGERS + " ORDER BY 1, 2").fetchall()
         assert [row[:2] for row in found] == [
-            ("login_failures", "failures"), ("post_ranks", "votes"), ("posts", "version"),
+            ("comments", "version"), ("comments", "votes"), ("login_failures", "failures"),
+            ("post_ranks", "comments"), ("post_ranks", "votes"), ("posts", "version"),
             ("request_counts", "requests"),
         ]  # fmt: skip
         for table in ("users", "posts"):
@@ -174,7 +122,7 @@ def test_the_owner_of_the_database_who_is_no_superuser_can_migrate(
     url = cluster.url(name).replace("postgres@", "moot@")
     monkeypatch.setenv("DATABASE_URL", url)
     config = revisions.config()
-    command.upgrade(config, SERVED)
+    command.upgrade(config, COUNTED)
     # Nothing prepared: this connection outlives changes of the types that it selects.
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(ROWS)
@@ -197,6 +145,13 @@ UPDATE posts SET content = 'edited', version = 5 WHERE id % 5 = 0;
 INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at, client)
 SELECT id, sha256(email::bytea), 'r', now(), '::1' FROM users;
 INSERT INTO login_failures VALUES ('key', 3, now());
+INSERT INTO comments (post_id, owner_id, content)
+SELECT id, 1 + id % 40, 'said ' || id FROM posts WHERE 1 + id % 40 <> 12;
+INSERT INTO comments (post_id, parent_id, owner_id, content)
+SELECT post_id, id, owner_id, 'answered ' || id FROM comments WHERE id % 3 = 0;
+UPDATE comments SET owner_id = NULL WHERE id % 5 = 0;
+INSERT INTO comment_votes
+SELECT owner_id, post_id, id FROM comments WHERE id % 2 = 0 AND owner_id IS NOT NULL;
 """
 #: All but what is derived from it, by table; the rows of deleted people and posts, and added ones, left out.
 _POSTS = """id
@@ -209,6 +164,8 @@ KEPT = {
     "votes": "SELECT user_id, post_id FROM votes WHERE user_id <> 12 AND post_id IN (SELECT " + _POSTS + ")",
     "sessions": "SELECT * FROM sessions WHERE user_id <> 12",
     "login_failures": "SELECT * FROM login_failures",
+    "comments": "SELECT * FROM comments WHERE post_id IN (SELECT " + _POSTS + ")",
+    "comment_votes": "SELECT * FROM comment_votes WHERE post_id IN (SELECT " + _POSTS + ")",
 }
 
 

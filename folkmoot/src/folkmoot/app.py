@@ -26,7 +26,7 @@ from folkmoot.people import accounts, caller, export, my_account, password_reset
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
-from folkmoot.posts import lists, posts, votes
+from folkmoot.posts import comments, lists, posts, votes
 from folkmoot.posts.search import Search
 from folkmoot.settings import Settings, load, verifying_keys
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 _DESCRIPTION = """\
-People register, write posts and vote.
+People register, write posts, discuss them and vote.
 
 Log in with `POST /login` and send the access token as `Authorization: Bearer …`. Errors are problem details
 (RFC 9457); the `type` of each can be read at `/errors/{kind}`. A path answers with and without a trailing
@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     for router in (
         lists.router,
         posts.router,
+        comments.router,
         votes.router,
         my_account.router,
         accounts.router,

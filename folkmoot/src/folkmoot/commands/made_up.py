@@ -1,4 +1,4 @@
-"""Made-up people, posts and votes as rows: the same ones for the same seed."""
+"""Made-up people, posts, comments and votes as rows: the same ones for the same seed."""
 
 from __future__ import annotations
 
@@ -74,13 +74,17 @@ class Amounts:
     users: int
     posts: int
     votes: int
+    #: And about as many votes on them.
+    comments: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.users, self.posts, self.votes) < 0:
-            raise ValueError("--users, --posts and --votes take numbers from 0")
+        if min(self.users, self.posts, self.votes, self.comments) < 0:
+            raise ValueError("--users, --posts, --votes and --comments take numbers from 0")
         if self.posts and not self.users:
             raise ValueError("posts need somebody who writes them: --users takes at least 1")
         published = sum(not is_draft(n) for n in range(self.posts))
+        if self.comments and not published:
+            raise ValueError("comments need a post: --posts takes at least 1")
         if self.votes > self.users * published:
             raise ValueError(
                 f"{self.users} people have at most {self.users * published} votes on {published} published "
@@ -124,27 +128,62 @@ def _phrase(random: Random, template: str, places: Sequence[str]) -> str:
 
 def votes(random: Random, amounts: Amounts, first_user: int, first_post: int) -> Iterator[Sequence[object]]:
     people = range(first_user, first_user + amounts.users)
-    for n, votes in enumerate(_popularity(random, amounts)):
+    for n, votes in enumerate(_popularity(random, amounts, amounts.votes, amounts.users)):
         for voter in random.sample(people, votes):
             yield voter, first_post + n
+
+
+def discussed(random: Random, amounts: Amounts) -> list[int]:
+    """On which post each comment is, counted from 0, in the order in which people wrote."""
+    numbers = enumerate(_popularity(random, amounts, amounts.comments, amounts.comments))
+    posts = [n for n, comments in numbers for _ in range(comments)]
+    random.shuffle(posts)
+    return posts
+
+
+def comments(
+    random: Random, posts: Sequence[int], first: int, first_post: int, people: range
+) -> Iterator[Sequence[object]]:
+    """Threads: half of the comments answer another one of the same post, eight levels deep at most."""
+    now = datetime.now(UTC)
+    sentences = [_phrase(random, random.choice(_SENTENCES), ["here"]) for _ in range(1000)]
+    threads: dict[int, list[list[int]]] = {}
+    for n, post in enumerate(posts):
+        thread = threads.setdefault(post, [])
+        above = random.choice(thread)[:7] if thread and random.random() < 0.5 else []
+        thread.append([*above, first + n])
+        yield (
+            first_post + post, first + n, above[-1] if above else None, random.choice(people),
+            " ".join(random.choices(sentences, k=random.randint(1, 3))),
+            now - timedelta(seconds=(len(posts) - n) * 30), "{" + ",".join(map(str, thread[-1])) + "}",
+        )  # fmt: skip
+
+
+def comment_votes(
+    random: Random, posts: Sequence[int], first: int, first_post: int, people: range
+) -> Iterator[Sequence[object]]:
+    """One comment in ten has ten votes, or those of all people."""
+    for n in range(0, len(posts), 10):
+        for voter in random.sample(people, min(10, len(people))):
+            yield voter, first_post + posts[n], first + n
 
 
 def is_draft(n: int) -> bool:
     return n % 50 == 7
 
 
-def _popularity(random: Random, amounts: Amounts) -> Iterable[int]:
-    """How many votes each post has: all of them together as many as there are to be."""
-    if not amounts.votes:
+def _popularity(random: Random, amounts: Amounts, total: int, most: int) -> Iterable[int]:
+    """How many votes or comments each post has, at most so many each, and so many together."""
+    if not total:
         return []
     weights = [0.0 if is_draft(n) else random.paretovariate(1.2) for n in range(amounts.posts)]
-    share = amounts.votes / sum(weights)
-    counts = [min(int(weight * share), amounts.users) for weight in weights]
-    missing = amounts.votes - sum(counts)
+    share = total / sum(weights)
+    counts = [min(int(weight * share), most) for weight in weights]
+    missing = total - sum(counts)
     while missing:
         n = random.randrange(amounts.posts)
-        if counts[n] < amounts.users and not is_draft(n):
-            more = min(missing, amounts.users - counts[n], 1 + missing // amounts.posts)
+        if counts[n] < most and not is_draft(n):
+            more = min(missing, most - counts[n], 1 + missing // amounts.posts)
             counts[n] += more
             missing -= more
     return counts

@@ -1,4 +1,4 @@
-"""Made-up people, posts and votes, to play with and to measure on: the same ones for the same seed."""
+"""Made-up people, posts, comments and votes, to play with and to measure on: the same for the same seed."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ def command(
     users: Annotated[int, typer.Option(help="How many people to make.")] = 2_000,
     posts: Annotated[int, typer.Option(help="How many posts to make.")] = 10_000,
     votes: Annotated[int, typer.Option(help="How many votes to make.")] = 100_000,
+    comments: Annotated[int, typer.Option(help="How many comments to make.")] = 50_000,
     number: Annotated[int, typer.Option("--seed", help="The same number makes the same data.")] = 1,
     password: Annotated[
         str | None, typer.Option(help="What all of them log in with; without it nobody can.")
     ] = None,
 ) -> None:
-    """Add made-up people, posts and votes to the database."""
+    """Add made-up people, posts, comments and votes to the database."""
     with database.explained():
         try:
-            amounts = Amounts(users, posts, votes)
+            amounts = Amounts(users, posts, votes, comments)
         except ValueError as error:
             raise SettingsError(str(error)) from None
         settings = load()
@@ -70,16 +71,18 @@ def seed(
     password_hash: str = "!",  # noqa: S107 - a hash that no password has
     console: Console | None = None,
 ) -> None:
-    """Add people, their posts and their votes, in one transaction that keeps other writers out meanwhile.
+    """Add people, their posts, comments and votes, in one transaction that keeps other writers out meanwhile.
 
     The same number gives the same rows, but for their ids and for their times, which end now. Popularity is
     uneven, as it is among people: few posts have most of the votes. ``connection`` is in autocommit mode.
     """
     random = Random(number)  # noqa: S311 - to be repeatable
-    columns = (TextColumn("{task.description:>5}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description:>13}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, *times, console=console) as progress, connection.transaction():
-        connection.execute("LOCK TABLE users, posts, votes IN SHARE ROW EXCLUSIVE MODE")
+        connection.execute(
+            "LOCK TABLE users, posts, votes, comments, comment_votes IN SHARE ROW EXCLUSIVE MODE"
+        )
         first_user = _reserve(connection, "users", amounts.users)
         first_post = _reserve(connection, "posts", amounts.posts)
         people = made_up.people(random, first_user, amounts.users, password_hash)
@@ -102,7 +105,26 @@ def seed(
         )
         votes = made_up.votes(random, amounts, first_user, first_post)
         _copy(connection, progress, "votes", "user_id, post_id", votes, amounts.votes)
-    connection.execute("VACUUM (ANALYZE) users, posts, post_ranks, votes")
+        _discuss(connection, progress, random, amounts, first_user, first_post)
+    connection.execute("VACUUM (ANALYZE) users, posts, post_ranks, votes, comments, comment_votes")
+
+
+def _discuss(
+    connection: Connection,
+    progress: Progress,
+    random: Random,
+    amounts: Amounts,
+    first_user: int,
+    first_post: int,
+) -> None:
+    first = _reserve(connection, "comments", amounts.comments)
+    posts = made_up.discussed(random, amounts)
+    people = range(first_user, first_user + amounts.users)
+    comments = made_up.comments(random, posts, first, first_post, people)
+    columns: LiteralString = "post_id, id, parent_id, owner_id, content, created_at, path"
+    _copy(connection, progress, "comments", columns, comments, amounts.comments)
+    votes = list(made_up.comment_votes(random, posts, first, first_post, people))
+    _copy(connection, progress, "comment_votes", "user_id, post_id, comment_id", iter(votes), len(votes))
 
 
 def _reserve(connection: Connection, table: str, amount: int) -> int:

@@ -27,7 +27,7 @@ from folkmoot.commands.migrate import upgrade
 from folkmoot.commands.schema import check_schema
 from folkmoot.postgres import database, sharing
 from folkmoot.postgres.server import Server, ServerError
-from folkmoot.posts.lists import planned
+from folkmoot.posts import comments, lists
 from folkmoot.settings import Settings, SettingsError, load, signing_key
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from argon2 import PasswordHasher
     from fastapi import FastAPI
+
+    from folkmoot.postgres.pool import Connection
 
 #: How many clients may be connected to a worker. An idle one costs some kilobytes, and is closed in time.
 CONNECTIONS = 10_000
@@ -46,6 +48,11 @@ UNREAD_SECONDS = 30
 #: where the client does not read.
 UNREAD_KILOBYTES = 256
 _STOPS = {signal.SIGINT, signal.SIGTERM}
+
+
+async def _planned(connection: Connection) -> None:
+    await lists.planned(connection)
+    await comments.planned(connection)
 
 
 def command(
@@ -140,7 +147,7 @@ def worker(hasher: PasswordHasher | None = None) -> FastAPI:
     async def then_listen(app: FastAPI) -> AsyncIterator[Any]:
         async with lifespan(app) as state:
             await anyio.lowlevel.checkpoint()  # imports what it runs on, which the first export would do
-            await app.state.pool.open_all(planned)
+            await app.state.pool.open_all(_planned)
             # What the start made lives as long as the worker: the collector of garbage passes it by from now
             # on. Going through it holds everybody for a tenth of a second.
             gc.collect()

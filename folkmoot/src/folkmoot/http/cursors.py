@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from hashlib import sha384
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Query
 from itsdangerous import BadData, URLSafeSerializer
 
 from folkmoot.http.problems import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: With more characters of what people wrote than this, a page has fewer items than were asked for.
+_PAGE_LENGTH = 200_000
 
 CURSOR_PATTERN = r"^[A-Za-z0-9._-]+$"
 
@@ -21,6 +27,17 @@ Cursor = Annotated[
         description="Where the page begins: the `next_cursor` of the page before it, unaltered.",
     ),
 ]
+
+
+def fitting(lengths: Iterable[int], limit: int) -> int:
+    """How many of the items make a page: `limit`, or fewer where they are long, so that an answer is not."""
+    fits = length = 0
+    for each in lengths:
+        length += each
+        if fits == limit or (fits and length > _PAGE_LENGTH):
+            break
+        fits += 1
+    return fits
 
 
 class InvalidCursor(Invalid):

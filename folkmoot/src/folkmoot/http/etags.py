@@ -1,9 +1,9 @@
 """Conditional requests (RFC 9110, 13): entity tags, If-None-Match on reads, If-Match on writes.
 
-The tag of a post is `"<version>.<digest>"`. The version is the post's own and rises with each edit; the
+The tag of a post or a comment is `"<version>.<digest>"`. The version is its own and rises with each edit; the
 digest is of the bytes that were sent, so whatever changes them (an edit, a vote, the owner's new name)
 changes the tag, and a cache is never wrong. If-Match compares versions only: a write is refused where
-somebody edited the post since, and a vote that came in meanwhile refuses nobody's edit.
+somebody edited it since, and a vote that came in meanwhile refuses nobody's edit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VERSION = re.compile(r"([1-9][0-9]{0,9})\.")
 IfMatch = Annotated[
     str | None,
     Header(
-        description="The ETag of the post as you know it: 412 if it was edited since.",
+        description="The ETag of what you change, as you know it: 412 if it was edited since.",
         examples=['"1.Ozb4RTP5sZ3o"'],
     ),
 ]
@@ -41,13 +41,17 @@ IfNoneMatch = Annotated[
 
 
 class PreconditionFailed(Problem):
-    """Somebody edited the post since you read it.
+    """Somebody edited the post or the comment since you read it.
 
     Its ETag is no longer the one of your If-Match. Read it again and decide anew.
     """
 
     status, kind, title = 412, "precondition-failed", "Somebody else was first"
-    example = "The post was edited since: its ETag is not the one of If-Match."
+    example = "It was edited since: its ETag is not the one of If-Match."
+
+
+#: How OpenAPI declares it.
+HEADER = {"ETag": {"schema": {"type": "string"}, "description": "For If-None-Match and If-Match."}}
 
 
 def etag(body: bytes, version: int | None = None) -> str:
@@ -69,6 +73,12 @@ def holds(request: Request, tag: str) -> bool:
     """Whether the client has what the tag is of already, as If-None-Match says."""
     known = request.headers.get("if-none-match")
     return known is not None and (known.strip() == "*" or tag in {f'"{t}"' for _, t in _TAG.findall(known)})
+
+
+def written(body: bytes, version: int, status: int, headers: dict[str, str] | None = None) -> Response:
+    """Answer a write with what is there now, for whoever wrote it."""
+    headers = {**(headers or {}), "ETag": etag(body, version), "Cache-Control": "private, no-cache"}
+    return Response(body, status, headers, "application/json")
 
 
 def respond(

@@ -167,7 +167,7 @@ class RequestTimeout(Problem):
 class BodyTooLarge(Problem):
     """The body is longer than the route reads, however it is sent.
 
-    512 KiB where a post is written, 64 KiB elsewhere.
+    512 KiB where a post is written, 128 KiB where a comment is, 64 KiB elsewhere.
     """
 
     status, kind, title = 413, "body-too-large", "The body is too large"

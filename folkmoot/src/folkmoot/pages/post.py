@@ -25,5 +25,5 @@ async def show(request: Request, reader: Reader, post_id: Id) -> Response:
 @router.post("/p/{post_id}/vote")
 async def vote(request: Request, voter: Member, post_id: Id, form: Sent) -> Response:
     """Vote for a post, or take the vote back; then go on where the button was."""
-    await votes.vote(voter, post_id, cast=form["vote"] == "1")
+    await votes.vote(voter, votes.ON_POSTS, cast=form["vote"] == "1", post=post_id)
     return site.redirect(request, f"{site.own_path(form['back'], f'/p/{post_id}')}#vote-{post_id}")

@@ -39,6 +39,19 @@ class ExportedVote(BaseModel):
     post_id: int
 
 
+class ExportedComment(BaseModel):
+    id: int
+    post_id: int
+    parent_id: int | None
+    content: str
+    created_at: datetime
+
+
+class ExportedCommentVote(BaseModel):
+    post_id: int
+    comment_id: int
+
+
 class ExportedSession(BaseModel):
     id: int
     created_at: datetime
@@ -55,29 +68,40 @@ class Export(BaseModel):
     sessions: list[ExportedSession]
     posts: list[ExportedPost]
     votes: list[ExportedVote]
+    comments: list[ExportedComment]
+    comment_votes: list[ExportedCommentVote]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What is exported of one table, page by page: $1 whose, $2 the key after which a page begins."""
+    """What is exported of one table, page by page: $1 whose, $2 … the key after which a page begins."""
 
-    key: str
+    key: tuple[str, ...]
     query: str
 
 
 _PARTS = {
-    "sessions": _Part("id", """
+    "sessions": _Part(("id",), """
         SELECT id, created_at, last_used_at, expires_at, client, user_agent
           FROM sessions WHERE user_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 100
     """),
     # A post may have 40,000 characters.
-    "posts": _Part("id", """
+    "posts": _Part(("id",), """
         SELECT id::bigint, title, content, published, created_at
           FROM posts WHERE owner_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 10
     """),
-    "votes": _Part("post_id", """
+    "votes": _Part(("post_id",), """
         SELECT post_id::bigint FROM votes WHERE user_id = $1::bigint AND post_id > $2::bigint
          ORDER BY post_id LIMIT 1000
+    """),
+    "comments": _Part(("id",), """
+        SELECT id, post_id, parent_id, content, created_at
+          FROM comments WHERE owner_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 40
+    """),
+    "comment_votes": _Part(("post_id", "comment_id"), """
+        SELECT post_id, comment_id FROM comment_votes
+         WHERE user_id = $1::bigint AND (post_id, comment_id) > ($2::bigint, $3::bigint)
+         ORDER BY post_id, comment_id LIMIT 1000
     """),
 }  # fmt: skip
 
@@ -109,14 +133,14 @@ async def _export(pool: Pool, turn: asyncio.Lock, account: asyncpg.Record) -> As
     yield b'{"account":' + msgspec.json.encode(dict(account))
     for name, part in _PARTS.items():
         yield f',"{name}":['.encode()
-        after, separator = 0, b""
+        after, separator = [0] * len(part.key), b""
         while True:
             async with turn:
-                rows = await pool.fetch(part.query, account["id"], after)
+                rows = await pool.fetch(part.query, account["id"], *after)
                 page = separator + b",".join(msgspec.json.encode(dict(row)) for row in rows)
             if not rows:
                 break
-            after, separator = rows[-1][part.key], b","
+            after, separator = [rows[-1][name] for name in part.key], b","
             del rows  # one copy is enough to keep while the client reads
             yield page
         yield b"]"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 (SQLAlchemy reads the annotations)
 
 from sqlalchemy import (
+    ARRAY,
     TIMESTAMP,
     BigInteger,
+    CheckConstraint,
     Computed,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     LargeBinary,
@@ -175,6 +178,8 @@ class PostRank(Base):
     published: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True))
     votes: Mapped[int] = mapped_column(server_default=text("0"))
+    #: How many comments it has that are not deleted.
+    comments: Mapped[int] = mapped_column(server_default=text("0"))
     #: The transaction that last lowered the number of votes.
     fell: Mapped[int | None] = mapped_column(BigInteger)
     #: Ten times the votes weigh as much as being 12.5 hours younger.
@@ -206,3 +211,54 @@ class Vote(Base):
     )
 
     __table_args__ = (Index("votes_post_id", "post_id"),)
+
+
+class Comment(Base):
+    """What somebody says on a post, or in answer to another comment on it.
+
+    Its owner is null once it is deleted; it is still there while it has answers.
+    """
+
+    __tablename__ = "comments"
+
+    post_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    parent_id: Mapped[int | None] = mapped_column(BigInteger)
+    owner_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="SET NULL"))
+    content: Mapped[str] = mapped_column(String)
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
+    #: How often it was edited, plus one; kept by the database, as what follows.
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    #: The ids from the post's own comment down to this one: a thread is read in this order.
+    path: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    votes: Mapped[int] = mapped_column(server_default=text("0"))
+
+    __table_args__ = (
+        CheckConstraint("cardinality(path) <= 32", name="comments_depth"),
+        CheckConstraint("owner_id IS NOT NULL OR content = ''", name="comments_deleted"),
+        ForeignKeyConstraint(
+            ["post_id", "parent_id"], ["comments.post_id", "comments.id"], name="comments_parent_fk"
+        ),
+        Index("comments_thread", "post_id", "path"),
+        Index("comments_answers", "post_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("comments_owner", "owner_id", "id"),
+    )
+
+
+class CommentVote(Base):
+    __tablename__ = "comment_votes"
+
+    user_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    post_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    comment_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["post_id", "comment_id"], ["comments.post_id", "comments.id"], ondelete="CASCADE"
+        ),
+        Index("comment_votes_comment", "post_id", "comment_id"),
+    )

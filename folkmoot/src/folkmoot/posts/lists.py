@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from folkmoot.http import etags
-from folkmoot.http.cursors import CURSOR_PATTERN, InvalidCursor
+from folkmoot.http.cursors import CURSOR_PATTERN, InvalidCursor, fitting
 from folkmoot.http.etags import IfNoneMatch  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Limit, Reference
@@ -30,8 +30,6 @@ from folkmoot.posts.posts import ONE, ONE_FOR_NOBODY, UNCHANGED, Post, PostRow, 
 from folkmoot.posts.search import SearchTooBroad
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import asyncpg
 
     from folkmoot.http.cursors import Cursors
@@ -57,8 +55,6 @@ FIRST: dict[Sort, dict[str, Any]] = {
     Sort.top: {"votes": 2**31 - 1, "id": MAX_ID, "snapshot": None},
     Sort.hot: {"hot": float("inf"), "id": MAX_ID, "snapshot": None},
 }
-#: With more characters of titles and texts than this a page has fewer posts than were asked for.
-_PAGE_LENGTH = 200_000
 
 
 class Feed(msgspec.Struct, frozen=True):
@@ -113,9 +109,9 @@ async def page(
     after: dict[str, Any] = cursors.read(feed.purpose, cursor) if cursor else FIRST[feed.sort]
     rows, more = await rows_after(search, reader, feed, after, limit + 1)
     next_cursor = None
-    fitting = _fitting(rows, limit)
-    if more or fitting < len(rows):
-        del rows[fitting:]
+    fits = fitting((len(row["title"]) + len(row["content"]) for row in rows), limit)
+    if more or fits < len(rows):
+        del rows[fits:]
         last = rows[-1]
         key = {name: last[f"key_{name}"] for name in ORDERS[feed.sort].key}
         next_cursor = cursors.write(feed.purpose, {**key, "snapshot": after["snapshot"] or last["snapshot"]})
@@ -139,16 +135,6 @@ async def read(
         await reader.count(request, SEARCHES)
     feed = Feed(sort, None if words is None else _DASHES.sub("-", words), owner, which)
     return await page(state.search, state.cursors, reader, feed, cursor, limit)
-
-
-def _fitting(rows: Sequence[asyncpg.Record], limit: int) -> int:
-    """How many of the rows make a page: `limit`, or fewer where they are long, so that an answer is not."""
-    length = 0
-    for number, row in enumerate(rows[:limit]):
-        length += len(row["title"]) + len(row["content"])
-        if number and length > _PAGE_LENGTH:
-            return number
-    return min(limit, len(rows))
 
 
 router = APIRouter(tags=["posts"], route_class=Route)

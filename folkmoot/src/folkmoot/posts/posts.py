@@ -69,6 +69,7 @@ class Post(BaseModel):
     published: bool = Field(description="false: a draft, which only its owner sees.")
     created_at: datetime
     votes: int = Field(description="How many people voted for it.")
+    comments: int = Field(description="How many comments it has, but for deleted ones.")
     voted: bool | None = Field(description="Whether you did; null if you are not logged in.")
     owner: Owner
 
@@ -86,6 +87,7 @@ class PostRow(msgspec.Struct):
     published: bool
     created_at: datetime
     votes: int
+    comments: int
     voted: bool | None
     owner: OwnerRow
 
@@ -94,7 +96,7 @@ encode = msgspec.json.Encoder().encode
 
 #: The columns of a post `p`, its rank `r`, its owner `u` and one's own vote `v`, which `shaped` reads.
 COLUMNS = """
-    p.id::bigint, p.title, p.content, p.published, p.created_at, r.votes,
+    p.id::bigint, p.title, p.content, p.published, p.created_at, r.votes, r.comments,
     CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.post_id IS NOT NULL END AS voted,
     u.id::bigint AS owner_id, u.display_name
 """
@@ -140,7 +142,7 @@ def shaped(row: asyncpg.Record) -> PostRow:
     """A post from a row with COLUMNS."""
     return PostRow(
         id=row["id"], title=row["title"], content=row["content"], published=row["published"],
-        created_at=row["created_at"], votes=row["votes"], voted=row["voted"],
+        created_at=row["created_at"], votes=row["votes"], comments=row["comments"], voted=row["voted"],
         owner=OwnerRow(id=row["owner_id"], display_name=row["display_name"]),
     )  # fmt: skip
 
@@ -183,7 +185,7 @@ async def update(owner: Caller, post_id: int, if_match: str | None, changes: dic
 
 
 async def delete(owner: Caller, post_id: int, if_match: str | None) -> None:
-    """Delete a post and its votes; raises NotFound, Forbidden or PreconditionFailed."""
+    """Delete a post, its votes and its comments; raises NotFound, Forbidden or PreconditionFailed."""
     key = {"person": owner.user_id, "post": post_id, "versions": etags.expected_versions(if_match)}
     if await _DELETE.value(owner.connection, **key) is None:
         await _refuse(owner, post_id)
@@ -207,13 +209,12 @@ class PostRoute(Route):
 
 
 router = APIRouter(tags=["posts"], route_class=PostRoute)
-_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "For If-None-Match and If-Match."}}
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where the post is."}}
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "It is as If-None-Match has it."}}
 
 
 def _responses(status: int, **headers: Any) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Post, "headers": {**_ETAG, **headers}}}
+    return {status: {"model": Post, "headers": {**etags.HEADER, **headers}}}
 
 
 @router.post("/posts", status_code=201, response_class=Response, responses=_responses(201, **_LOCATION))
@@ -263,16 +264,10 @@ async def change_post(
     responses=answers(NotFound, Forbidden, PreconditionFailed),
 )
 async def delete_post(post_id: Id, caller: Member, if_match: IfMatch = None) -> Response:
-    """Delete a post of yours, and its votes with it."""
+    """Delete a post of yours, and its votes and comments with it."""
     await delete(caller, post_id, if_match)
     return Response(status_code=204)
 
 
 def _respond(row: asyncpg.Record, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    body = encode(shaped(row))
-    headers = {
-        **(headers or {}),
-        "ETag": etags.etag(body, row["version"]),
-        "Cache-Control": "private, no-cache",
-    }
-    return Response(body, status, headers, "application/json")
+    return etags.written(encode(shaped(row)), row["version"], status, headers)

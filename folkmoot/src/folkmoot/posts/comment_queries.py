@@ -1,0 +1,86 @@
+"""The SQL of comments: one, a page of a thread, and changes.
+
+Each statement is asked by `:person` with `:session` (see `people.caller`) about `:post`, and `:comment`
+where it is about one.
+"""
+
+from __future__ import annotations
+
+from folkmoot.people.caller import NOBODY, SESSION
+from folkmoot.postgres.statement import Statement
+from folkmoot.posts.posts import VISIBLE
+
+#: The most comments that one statement reads. Behind a limit that is a parameter the planner expects a
+#: tenth of the rows; so this tells it that there are few, and the parameter stops earlier.
+_MOST = 201
+
+# Of a comment `c`, its owner `u` and one's own vote `v`.
+_COLUMNS = """
+    c.id, c.post_id, c.parent_id, c.path, c.content, c.created_at, c.version, c.votes,
+    CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.comment_id IS NOT NULL END AS voted,
+    c.owner_id, u.display_name
+"""
+_JOINED = """
+    LEFT JOIN users AS u ON u.id = c.owner_id
+    LEFT JOIN comment_votes AS v
+           ON v.user_id = CAST(:person AS bigint) AND v.post_id = c.post_id AND v.comment_id = c.id
+"""
+#: The comment `:comment` of a post `p`.
+_KEY = "c.post_id = p.id AND c.id = CAST(:comment AS bigint)"
+#: One that somebody may answer or vote on, under the same names.
+LIVING = f"{_KEY} AND c.owner_id IS NOT NULL"
+
+
+def _one(asking: str) -> Statement:
+    return Statement(f"""
+        SELECT {_COLUMNS}, s.noted
+          FROM ({asking}) AS s
+         CROSS JOIN posts AS p JOIN comments AS c ON {_KEY} {_JOINED}
+         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+    """)
+
+
+def _thread(asking: str) -> Statement:
+    """A page of a thread: a row of nulls where there is no comment, and no row where there is no post."""
+    return Statement(f"""
+        SELECT s.noted, {_COLUMNS}
+          FROM ({asking}) AS s
+         CROSS JOIN posts AS p
+          LEFT JOIN LATERAL (
+               SELECT * FROM (
+                      SELECT id, post_id, parent_id, path, content, created_at, version, votes, owner_id
+                        FROM comments
+                       WHERE post_id = p.id AND path > CAST(:after AS bigint[])
+                       ORDER BY post_id, path LIMIT {_MOST}) AS few
+                LIMIT :count) AS c ON TRUE {_JOINED}
+         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+         ORDER BY c.path
+    """)
+
+
+ONE, ONE_FOR_NOBODY = _one(SESSION), _one(NOBODY)
+THREAD, THREAD_FOR_NOBODY = _thread(SESSION), _thread(NOBODY)
+#: One statement, and so one transaction: the session, the post as this person sees it, what is answered.
+INSERT = Statement(f"""
+    WITH s AS ({SESSION}),
+    target AS (
+        SELECT p.id FROM posts AS p CROSS JOIN s
+         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+           AND (CAST(:comment AS bigint) IS NULL OR EXISTS (SELECT FROM comments AS c WHERE {LIVING}))
+    ),
+    c AS (
+        INSERT INTO comments (post_id, parent_id, owner_id, content)
+        SELECT id, CAST(:comment AS bigint), CAST(:person AS bigint), :content FROM target
+        RETURNING id, post_id, parent_id, path, content, created_at, version, votes, owner_id
+    )
+    SELECT s.noted, {_COLUMNS} FROM s LEFT JOIN c ON TRUE {_JOINED}
+""")
+_MINE = f"""
+     WHERE c.post_id = CAST(:post AS bigint) AND c.id = CAST(:comment AS bigint)
+       AND c.owner_id = CAST(:person AS bigint)
+       AND (CAST(:versions AS int[]) IS NULL OR c.version = ANY (:versions))
+       AND EXISTS (SELECT FROM posts AS p WHERE p.id = c.post_id AND {VISIBLE})
+    RETURNING c.id
+"""
+UPDATE = Statement(f"UPDATE comments AS c SET content = :content {_MINE}")
+DELETE = Statement(f"UPDATE comments AS c SET owner_id = NULL {_MINE}")
