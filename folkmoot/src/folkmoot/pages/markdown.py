@@ -5,6 +5,7 @@ markdown-it-py reads CommonMark with raw HTML off, and nh3 leaves of what it wro
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,10 @@ _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
 _SCHEMES = {"http", "https", "mailto"}
 #: What a link to elsewhere says of itself: nobody vouches for it.
 _REL = "nofollow ugc noopener"
-#: The longest text whose HTML is kept, in characters, and how many of them are.
-_KEPT_LENGTH, _KEPT = 4_000, 2_000
+#: What takes longer than a moment is read in a thread: more characters than this.
+_LONG = 2_000
+#: How many texts' HTML is kept, of ordinary and of long ones.
+_KEPT, _KEPT_LONG = 4_000, 64
 
 
 def _below_the_title(state: StateCore) -> None:
@@ -41,7 +44,14 @@ _READER.core.ruler.push("below_the_title", _below_the_title)
 
 def markdown(text: str) -> Markup:
     """A text in Markdown as HTML that is safe to show."""
-    return _kept(text) if len(text) <= _KEPT_LENGTH else _rendered(text)
+    return _kept(text) if len(text) <= _LONG else _kept_long(text)
+
+
+async def prepare(text: str) -> None:
+    """Have a text's HTML at hand before the page is made, so that a long one holds up nobody else."""
+    if len(text) > _LONG:
+        async with _turn:
+            await asyncio.to_thread(_kept_long, text)
 
 
 def _rendered(text: str) -> Markup:
@@ -51,4 +61,6 @@ def _rendered(text: str) -> Markup:
     return Markup(clean)  # noqa: S704 - what nh3 has cleaned
 
 
-_kept = lru_cache(_KEPT)(_rendered)
+_kept, _kept_long = lru_cache(_KEPT)(_rendered), lru_cache(_KEPT_LONG)(_rendered)
+#: One at a time, so that many of them leave the others their processor.
+_turn = asyncio.Lock()

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from folkmoot.http.parameters import Id  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.pages import site, visitor
 from folkmoot.pages.forms import Sent  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.pages.markdown import prepare
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Member, Reader  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.posts import posts, votes
@@ -18,6 +19,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 async def show(request: Request, reader: Reader, post_id: Id) -> Response:
     """Show a post; a draft to its owner only."""
     post = posts.shaped(await posts.find(reader, post_id))
+    await prepare(post.content)
     mine = visitor.user_id(request) == post.owner.id
     return site.page(request, "post.html", public=True, post=post, mine=mine)
 

@@ -11,6 +11,7 @@ from folkmoot.http.parameters import Id  # noqa: TC001 (FastAPI reads the annota
 from folkmoot.http.problems import Forbidden
 from folkmoot.pages import site
 from folkmoot.pages.forms import Form, NotAcceptable, Sent
+from folkmoot.pages.markdown import prepare
 from folkmoot.pages.routes import LongPageRoute
 from folkmoot.pages.visitor import Member  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.posts import posts
@@ -28,7 +29,7 @@ router = APIRouter(include_in_schema=False, route_class=LongPageRoute)
 async def write_page(request: Request, writer: Member) -> Response:
     """Show the form for a new post."""
     await writer.check()
-    return _form_page(request, Form({}))
+    return await _form_page(request, Form({}))
 
 
 @router.post("/write")
@@ -36,7 +37,7 @@ async def write(request: Request, writer: Member, form: Sent) -> Response:
     """Publish a post or keep it as a draft, or show what it will look like."""
     post = _checked(form)
     if post is None or form["do"] == "preview":
-        return _form_page(request, form, preview=post)
+        return await _form_page(request, form, preview=post)
     async with writer.transaction() as caller:
         made = await posts.insert(caller, post)
     return site.redirect(request, f"/p/{made}", "published" if post.published else "draft_kept")
@@ -47,7 +48,7 @@ async def edit_page(request: Request, writer: Member, post_id: Id) -> Response:
     """Show the form with a post of yours."""
     row = await _mine(writer, post_id)
     form = Form({"title": row["title"], "content": row["content"], "version": str(row["version"])})
-    return _form_page(request, form, row)
+    return await _form_page(request, form, row)
 
 
 @router.post("/p/{post_id}/edit")
@@ -56,7 +57,7 @@ async def edit(request: Request, writer: Member, post_id: Id, form: Sent) -> Res
     row = await _mine(writer, post_id)
     post = _checked(form)
     if post is None or form["do"] == "preview":
-        return _form_page(request, form, row, preview=post)
+        return await _form_page(request, form, row, preview=post)
     try:
         async with writer.transaction() as caller:
             await _update(caller, post_id, form["version"], post)
@@ -65,7 +66,7 @@ async def edit(request: Request, writer: Member, post_id: Id, form: Sent) -> Res
         row = await _mine(writer, post_id)
         # Whoever has read what it says now may go on from there.
         form.fields = {**form.fields, "version": str(row["version"])}
-        return _form_page(request, form, row)
+        return await _form_page(request, form, row)
     return site.redirect(request, f"/p/{post_id}", "published" if post.published else "draft_kept")
 
 
@@ -107,7 +108,8 @@ async def _mine(writer: Bearer, post_id: int) -> asyncpg.Record:
     return row
 
 
-def _form_page(
+async def _form_page(
     request: Request, form: Form, row: asyncpg.Record | None = None, preview: NewPost | None = None
 ) -> Response:
+    await prepare(preview.content if preview else row["content"] if row else "")
     return site.form_page(request, "write.html", form, post=row, preview=preview)
