@@ -7,13 +7,15 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from api import SECRET, UNLIMITED_ENVIRONMENT
 from running import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import ConsoleMessage
 
     from testing.cluster import Cluster
 
@@ -27,6 +29,7 @@ def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("Chromium is not installed: what needs it was not tested")
+    expect.set_options(_PATIENCE)
     with sync_playwright() as playwright:
         # In a container, and as root, there is neither a sandbox nor much of /dev/shm.
         options = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
@@ -50,13 +53,17 @@ def opened(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     contexts: list[BrowserContext] = []
     said: list[str] = []
 
+    def hear(line: ConsoleMessage) -> None:
+        # A page may be a problem's: the browser says so of every answer that is not 2xx.
+        a_problem = line.text.startswith("Failed to load") and "/static/" not in line.location["url"]
+        if line.type in {"error", "warning"} and not a_problem:
+            said.append(line.text)
+
     def open_one(**options: object) -> BrowserContext:
         context = chromium.new_context(**options)  # type: ignore[arg-type]
         context.set_default_timeout(_PATIENCE)
         context.on("weberror", lambda error: said.append(str(error.error)))
-        context.on(
-            "console", lambda line: said.append(line.text) if line.type in {"error", "warning"} else None
-        )
+        context.on("console", hear)
         contexts.append(context)
         return context
 

@@ -21,6 +21,8 @@ _TAGS = {
     "s", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+#: What may be wider than the page scrolls, with the keyboard, too.
+_SCROLLED = {"pre": {"tabindex": "0"}, "table": {"tabindex": "0"}}
 _SCHEMES = {"http", "https", "mailto"}
 #: What a link to elsewhere says of itself: nobody vouches for it.
 _REL = "nofollow ugc noopener"
@@ -56,8 +58,9 @@ async def prepare(text: str) -> None:
 
 def _rendered(text: str) -> Markup:
     clean = nh3.clean(
-        _READER.render(text), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_SCHEMES, link_rel=_REL
-    )
+        _READER.render(text), tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_SCHEMES, link_rel=_REL,
+        set_tag_attribute_values=_SCROLLED,
+    )  # fmt: skip
     return Markup(clean)  # noqa: S704 - what nh3 has cleaned
 
 

@@ -1,0 +1,138 @@
+"""axe-core on every page: in light and dark, on a phone and on a wide screen, and after a mistake."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from api import SECRET
+from axe import complaints
+from folkmoot.app import create_app
+from folkmoot.pages.routes import PageRoute
+from folkmoot.pages.texts import text
+from folkmoot.settings import load
+from someone import Someone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext
+
+    from running import Service
+
+    Open = Callable[..., BrowserContext]
+
+_NUMBER = count(1)
+#: What a text can have in it, and a word that is wider than a phone.
+CONTENT = f"""# A heading
+
+*Emphasis*, **strong**, `code`, ~~gone~~, [a link](https://example.org) and {"long" * 40}.
+
+> A quote
+
+- one
+- two
+
+{"| column " * 30}|
+{"|---" * 30}|
+{"| value " * 30}|
+
+    code in a block that is much wider than the screen of any phone that anybody has ever had in their hands
+"""
+
+
+def addresses(**known: object) -> list[str]:
+    """Each page's address, with the names in it filled in."""
+    app = create_app(load(database_url="postgresql:///none", secret_key=SECRET))
+    return [
+        re.sub(r"{(\w+)}", lambda found: str(known.get(found[1], 1)), route.path_format)
+        for route in app.routes
+        if isinstance(route, PageRoute) and "GET" in (route.methods or ())
+    ]
+
+
+def looked_at(who: Someone, path: str) -> list[str]:
+    who.go(path)
+    wider = who.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return complaints(who.page) + ([f"{path} is {wider} pixels too wide"] if wider > 0 else [])
+
+
+@pytest.fixture
+def ada(opened: Open, site: Service, request: pytest.FixtureRequest) -> Someone:
+    """Somebody who has written a post and a draft."""
+    options = getattr(request, "param", {})
+    email = f"ada.{next(_NUMBER)}@example.com"
+    someone = Someone(opened(**options), site.url, "Ada", email).register()
+    someone.write("Draft", CONTENT, "write.draft")
+    someone.write("A post" + " with a long title" * 15, CONTENT)
+    return someone
+
+
+def test_the_most_read_pages_have_nothing_that_axe_finds(ada: Someone) -> None:
+    post = ada.page.url.removeprefix(ada.url)
+    assert [each for path in ("/", post) for each in looked_at(ada, path)] == []
+
+
+LOOKS = [
+    {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
+    for scheme in ("light", "dark")
+    for width in (320, 1280)
+]
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("ada", LOOKS, indirect=True, ids=str)
+def test_no_page_has_anything_that_axe_finds(ada: Someone) -> None:
+    post = int(ada.page.url.rpartition("/")[2])
+    ada.go("/account")
+    person = int(re.findall(r"/u/(\d+)", ada.page.content())[0])
+    paths = addresses(post_id=post, id=person, user_id=person)
+    assert {"/", f"/p/{post}", f"/p/{post}/edit", f"/u/{person}", "/write", "/account", "/login"} <= {*paths}
+    found: list[str] = []
+    for path in [
+        *paths,
+        "/?q=heading",
+        "/?q=nothinghasthis",
+        "/?order=new",
+        "/?cursor=x",
+        "/p/0",
+        "/nowhere",
+    ]:
+        answer = ada.page.context.request.get(ada.url + path, headers={"Accept": "text/html"})
+        if answer.headers["content-type"].startswith("text/html"):
+            found += looked_at(ada, path)
+    ada.log_out()
+    for path in ("/", f"/p/{post}", "/login", "/register"):
+        found += looked_at(ada, path)
+    assert found == []
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_said_of_a_mistake_has_nothing_that_axe_finds(
+    opened: Open, site: Service, scheme: str
+) -> None:
+    bea = Someone(opened(color_scheme=scheme), site.url, "Bea", f"bea.{scheme}@example.com").register()
+    found: list[str] = []
+
+    def mistaken(path: str, button: str, **fields: str) -> None:
+        bea.go(path)
+        for label, value in fields.items():
+            bea.fill(label.replace("__", "."), value)
+        bea.press(button)
+        expect(bea.page.get_by_role("alert")).to_be_visible()
+        found.extend(complaints(bea.page))
+
+    mistaken("/write", "write.publish", write__field_title="\u2003", write__field_content="x")
+    mistaken("/account", "account.save", account__phone="12")
+    mistaken("/account/password", "account_form.password.do", account__current_password="wrong",
+             account__new_password="long enough it is")  # fmt: skip
+    bea.log_out()
+    mistaken("/login", "login.do", register__email=bea.email, register__password="wrong")
+    mistaken("/register", "register.do", register__email=bea.email, register__password="long enough it is")
+    assert text("register.title") in bea.page.title()
+    assert found == []
