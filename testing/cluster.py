@@ -138,6 +138,9 @@ class Cluster:
         except (OSError, ValueError, IndexError):
             return None
 
+    def runs(self) -> bool:
+        return self._postmaster() is not None
+
     def log(self) -> str:
         """What the server wrote to its log."""
         return self._log.read_text() if self._log.exists() else ""
