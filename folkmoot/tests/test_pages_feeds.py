@@ -93,6 +93,26 @@ def test_an_entry_keeps_its_id_through_edits_and_wherever_the_site_is(api: Api) 
     assert b"http://folkmoot.example/p/" in elsewhere.content
 
 
+def test_a_posts_feed_has_its_comments_the_newest_first_and_no_deleted_one(api: Api) -> None:
+    ada, bea = api.person(display_name="Ada"), api.person(display_name="Bea")
+    post, draft = write(api, ada, title="A bench"), write(api, ada, published=False)
+    write(api, ada)
+    said: list[int] = []
+    for who, content, parent in ((bea, "First", None), (ada, "An *answer*", 0), (bea, "Gone", None)):
+        body = {"content": content, "parent_id": None if parent is None else said[parent]}
+        said.append(api.post(f"/posts/{post}/comments", json=body, headers=who.auth).json()["id"])
+    api.delete(f"/posts/{post}/comments/{said[2]}", headers=bea.auth)
+    found = feed(api.get(f"/p/{post}/feed.atom"))
+    assert (found.findtext(f"{ATOM}title"), titles(found)) == (
+        "A bench", ["Ada on “A bench”", "Bea on “A bench”"],
+    )  # fmt: skip
+    assert found.findtext(f"{ATOM}entry/{ATOM}content") == "<p>An <em>answer</em></p>\n"
+    assert len({*ids(found)}) == 2
+    assert titles(feed(api.get(f"/p/{post + 2}/feed.atom"))) == []
+    for missing in (draft, 999):
+        assert api.get(f"/p/{missing}/feed.atom", headers=ada.auth).status_code == 404
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -135,8 +155,9 @@ def test_an_unchanged_feed_is_not_sent_again_and_an_edit_is(api: Api) -> None:
 
 def test_pages_say_where_their_feed_is(api: Api) -> None:
     ada = api.person()
-    write(api, ada)
-    for page, address in (("/", "/feed.atom"), (f"/u/{ada.id}", f"/u/{ada.id}/feed.atom")):
+    post = write(api, ada)
+    for page in ("/", f"/u/{ada.id}", f"/p/{post}"):
+        address = f"{page.rstrip('/')}/feed.atom"
         links = parsed(api.get(page, headers={"Accept": "text/html"}).text).all("link")
         found = [each["href"] for each in links if each.get("type") == "application/atom+xml"]
         assert found == [address]

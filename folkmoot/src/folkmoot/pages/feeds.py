@@ -1,4 +1,4 @@
-"""Atom feeds (RFC 4287): everybody's posts, and a person's, as who is not logged in sees them.
+"""Atom feeds (RFC 4287): posts, a person's, and comments on a post, as who is not logged in sees them.
 
 An entry's id is made of what never changes: a post keeps it wherever the site moves. Its text is the page's
 HTML. A change of a text changes the ETag; no time of it is kept, so Last-Modified is that of the newest
@@ -25,7 +25,7 @@ from folkmoot.pages.site import iso
 from folkmoot.pages.texts import text
 from folkmoot.people import accounts
 from folkmoot.people.caller import Anonymous
-from folkmoot.posts import lists
+from folkmoot.posts import comments, lists, posts
 from folkmoot.posts.list_queries import Sort, Which
 
 if TYPE_CHECKING:
@@ -72,6 +72,23 @@ async def person(request: Request, user_id: Id) -> Response:
     return _posts(request, _name(account["display_name"], user_id), f"/u/{user_id}", found.items)
 
 
+@router.get("/p/{post_id}/feed.atom")
+async def discussion(request: Request, post_id: Id) -> Response:
+    """The newest comments on a post."""
+    reader = _nobody(request)
+    post = posts.shaped(await posts.find(reader, post_id))
+    entries = [
+        Entry(
+            uuid5(NAMESPACE_OID, f"folkmoot comment {post_id} {comment.id} {comment.created_at}"),
+            text("feed.comment", name=_name(comment.owner.display_name, comment.owner.id), title=post.title),
+            comment.created_at, f"/p/{post_id}/comments/{comment.id}", comment.owner, comment.content,
+        )
+        for comment in await comments.newest(reader, post_id, ENTRIES)
+        if comment.owner is not None
+    ]  # fmt: skip
+    return _feed(request, post.title, f"/p/{post_id}", entries)
+
+
 def _nobody(request: Request) -> Anonymous:
     if not request.app.state.settings.public_read:
         raise LoginRequired
@@ -82,7 +99,7 @@ def _name(display_name: str | None, user_id: int) -> str:
     return display_name or text("person.nameless", id=user_id)
 
 
-def _posts(request: Request, title: str, page: str, posts: Sequence[PostRow]) -> Response:
+def _posts(request: Request, title: str, page: str, found: Sequence[PostRow]) -> Response:
     return _feed(
         request, title, page,
         [
@@ -90,7 +107,7 @@ def _posts(request: Request, title: str, page: str, posts: Sequence[PostRow]) ->
                 uuid5(NAMESPACE_OID, f"folkmoot post {post.id} {post.created_at}"), post.title,
                 post.created_at, f"/p/{post.id}", post.owner, post.content,
             )
-            for post in posts
+            for post in found
         ],
     )  # fmt: skip
 

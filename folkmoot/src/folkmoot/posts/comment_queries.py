@@ -58,6 +58,17 @@ def _thread(asking: str) -> Statement:
     """)
 
 
+#: The newest of a post that everybody sees.
+NEWEST = Statement(f"""
+    SELECT s.noted, {_COLUMNS}
+      FROM ({NOBODY}) AS s
+     CROSS JOIN (SELECT id, post_id, parent_id, path, content, created_at, version, votes, owner_id
+                   FROM comments
+                  WHERE post_id = CAST(:post AS bigint) AND owner_id IS NOT NULL
+                  ORDER BY post_id DESC, id DESC LIMIT :count) AS c {_JOINED}
+     WHERE EXISTS (SELECT FROM posts AS p WHERE p.id = c.post_id AND {VISIBLE})
+     ORDER BY c.id DESC
+""")
 ONE, ONE_FOR_NOBODY = _one(SESSION), _one(NOBODY)
 THREAD, THREAD_FOR_NOBODY = _thread(SESSION), _thread(NOBODY)
 #: One statement, and so one transaction: the session, the post as this person sees it, what is answered.

@@ -26,6 +26,7 @@ from folkmoot.people.caller import Anonymous, Bearer, Caller, Member, MemberBear
 from folkmoot.posts.comment_queries import (
     DELETE,
     INSERT,
+    NEWEST,
     ONE,
     ONE_FOR_NOBODY,
     THREAD,
@@ -149,6 +150,11 @@ async def page(
     fits = fitting((len(row["content"]) for row in rows), limit)
     next_cursor = cursors.write(purpose, rows[fits - 1]["path"]) if fits < len(rows) else None
     return CommentPageRow([shaped(row) for row in rows[:fits]], next_cursor)
+
+
+async def newest(nobody: Anonymous, post_id: int, count: int) -> list[CommentRow]:
+    """The newest comments on a post that everybody sees; none where there is no such post."""
+    return [shaped(row) for row in await nobody.ask(NEWEST, post=post_id, count=count)]
 
 
 async def find(reader: Bearer | Anonymous, post_id: int, comment_id: int) -> asyncpg.Record:
