@@ -17,7 +17,7 @@ from lockstep.commands.project import ConfigFiles, Project, Section, in_silence,
 from lockstep.commands.rehearsal import Rehearsal
 from lockstep.commands.scratch_database import connection_of, over_psycopg
 from lockstep.errors import LockstepError
-from lockstep.plan import signed
+from lockstep.plan import signed, sources
 from lockstep.plan import target as targets
 from lockstep.plan.data import findings
 from lockstep.plan.estimates import estimates
@@ -119,7 +119,7 @@ def planned(
 ) -> Plan:
     """Look at the target, and rehearse what would run."""
     project.load()
-    target = _target(project)
+    target, shapes = _target(project)
     direction = direction_of(project, to, target.heads)
     steps = _steps(project, direction, to, target.heads)
     end = tuple(sorted(_after(target.heads, steps)))
@@ -127,7 +127,7 @@ def planned(
         PlannedRevision(
             step.revision.revision,
             step.revision.doc or "",
-            signed.file_hash(step.revision.path),
+            sources.file_hash(step.revision.path),
             step.revision.path,
         )
         for step in steps
@@ -136,13 +136,16 @@ def planned(
         return Plan(target, direction, end, revisions, False, [], [], allowed)  # noqa: FBT003
     with Rehearsal(project, server, target) as rehearsal:
         rehearsal.prepare()
-        with_lockstep = rehearsal.with_lockstep(direction, to)
-        plain = rehearsal.plain(direction, to)
+        with sources.opened(project.root) as opened:
+            with_lockstep = rehearsal.with_lockstep(direction, to)
+            plain = rehearsal.plain(direction, to)
         in_the_data, in_the_way = _asked(project, plain)
         estimated = _estimated(project, rehearsal, plain) if estimate else []
+    files = sources.imported([one.path for one in revisions], project.root) | opened
+    beside = files - {Path(one.path).absolute() for one in revisions}
     return Plan(
         target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed,
-        in_the_data, in_the_way, estimated,
+        in_the_data, in_the_way, estimated, sources.hashes(beside, project.script.dir), shapes,
     )  # fmt: skip
 
 
@@ -203,11 +206,14 @@ def _over_psycopg(connection: Connection) -> Iterator[Connection]:
         yield another
 
 
-def _target(project: Project) -> Target:
-    found: list[Target] = []
+def _target(project: Project) -> tuple[Target, dict[str, str]]:
+    """The target, and how its tables are made."""
+    found: list[tuple[Target, dict[str, str]]] = []
 
     def look(heads: Any, context: MigrationContext) -> list[Any]:
-        found.append(targets.read(connection_of(context), tuple(heads)))
+        connection = connection_of(context)
+        shapes = signed.shapes(connection, context.version_table, context.version_table_schema)
+        found.append((targets.read(connection, tuple(heads)), shapes))
         return []
 
     with in_silence():

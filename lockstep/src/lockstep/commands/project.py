@@ -104,6 +104,9 @@ class Project:
         self.config = alembic_config(files, section)
         self.script = ScriptDirectory.from_config(self.config)
         self.env = env_file(self.script)
+        named = self.config.config_file_name or self.config.toml_file_name or ""
+        self.root = Path(named).absolute().parent if Path(named).exists() else Path.cwd()
+        """The folder of its configuration."""
         self.run_env: Callable[[], object] = self.script.run_env
         """What connects and migrates; for a rehearsal there may be another one."""
         if not self.env.exists():

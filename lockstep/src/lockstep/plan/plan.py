@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lockstep.plan.judgement import WAITS, Hazard, HazardName, hazards, waits
+from lockstep.plan.sources import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from lockstep.plan.estimates import Estimate
     from lockstep.plan.finding import Finding
@@ -51,6 +52,10 @@ class Plan:
     """What stands in the way now."""
     estimates: Sequence[Estimate] = ()
     """What statements would take, where that was asked for."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of what the revisions import and read, by paths from the folder of env.py."""
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    """A hash of how each table is made in the target, by its name."""
 
     @property
     def runs(self) -> Sequence[PlannedOperation]:
@@ -77,8 +82,8 @@ class Plan:
         )
 
     def fingerprint(self) -> str:
-        """Of what will run: the revisions' files, and what plain Alembic sends for them."""
-        sent = [revision.file_hash for revision in self.revisions]
+        """Of what will run: the revisions' files, what they import and read, and what plain Alembic sends."""
+        sent = [*(revision.file_hash for revision in self.revisions), *self.files.values()]
         sent += [statement for operation in self.plain for statement in operation.sql]
         return hashlib.sha256("\0".join(sent).encode()).hexdigest()
 
@@ -97,9 +102,12 @@ class Plan:
                 {"revision": one.revision, "message": one.says, "file_sha256": one.file_hash}
                 for one in self.revisions
             ],
+            "files": dict(self.files),
+            "packages": versions(),
             "tables": [
                 {"table": str(name), "rows": self.target.tables[name].rows,
-                 "bytes": self.target.tables[name].bytes}
+                 "bytes": self.target.tables[name].bytes, "size": self.target.tables[name].named,
+                 "schema_sha256": self.shapes.get(str(name))}
                 for name in sorted(self._tables())
             ],
             "plain": _operations(self.plain, self.target),

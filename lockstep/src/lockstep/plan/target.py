@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
 
+#: What a table is taken for, by its size.
+SIZES = ("empty", "small", "large")
+
+
 @dataclass(frozen=True)
 class Size:
     """How large a table is."""
@@ -31,6 +35,11 @@ class Size:
     def is_small(self) -> bool:
         """Whether what reads or rewrites it takes a few milliseconds."""
         return self.heap <= SMALL
+
+    @property
+    def named(self) -> str:
+        """Which of ``SIZES`` it is."""
+        return SIZES[0] if self.heap == 0 else SIZES[1 if self.is_small else 2]
 
 
 @dataclass(frozen=True)
@@ -73,13 +82,17 @@ WHERE c.relkind IN ('r', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'
 def read(connection: Connection, heads: tuple[str, ...]) -> Target:
     """Look, in a transaction that can't write."""
     execute(connection, "SET TRANSACTION READ ONLY")
-    sizes = {
+    database, version = catalog.rows(
+        connection, "SELECT current_database()::text, current_setting('server_version')"
+    )[0]
+    return Target(database, version, heads, sizes(connection))
+
+
+def sizes(connection: Connection) -> dict[TableName, Size]:
+    """How large each table is."""
+    return {
         TableName(row.schema, row.name): Size(
             None if row.rows is None else int(row.rows), int(row.bytes or 0), int(row.heap or 0)
         )
         for row in catalog.rows(connection, _SIZES)
     }
-    database, version = catalog.rows(
-        connection, "SELECT current_database()::text, current_setting('server_version')"
-    )[0]
-    return Target(database, version, heads, sizes)
