@@ -10,11 +10,15 @@ import pytest
 from api import PASSWORD, Api
 from browser import Browser, Form, forms
 from folkmoot.pages.routes import PageRoute
+from folkmoot.pages.site import POLICY
 from injections import STRINGS, dangerous, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from httpx import Response
+
+    from browser import Element
     from testing.cluster import Cluster
 
 #: What links lead to and is no page, or another's.
@@ -43,6 +47,7 @@ class Site:
         self.api = api
         api.empty()
         self.browsers = {"a stranger": Browser(api), "a member": self.fill()}
+        self.pages: dict[tuple[str, str], tuple[Response, Element]] = {}
         self.found = [each for who in self.browsers for each in self.crawled(who)]
 
     def fill(self) -> Browser:
@@ -67,6 +72,7 @@ class Site:
             assert len(seen) < _PAGES, seen
             page = browser.open(path)
             assert browser.answer.status_code == 200, path
+            self.pages[who, path] = browser.answer, page
             todo += [link["href"].partition("?")[0] for link in page.all("a") if link.get("href")]
             for form in forms(page, path):
                 key = form.action, form.fields.get("do", "")
@@ -110,6 +116,36 @@ def test_every_form_has_one_token_and_no_page_has_a_form_that_is_sent_elsewhere(
     for each in site.found:
         assert each.form.action.startswith("/"), each
         assert ("csrf" in each.form.fields) == (each.form.method == "post"), each
+
+
+def test_every_page_is_made_as_a_page_should_be(site: Site) -> None:
+    """What can be seen in its HTML; the browser tests see more."""
+    assert len(site.pages) > 15
+    for where, (answer, page) in site.pages.items():
+        if where[1].endswith(".atom"):
+            continue
+        assert answer.headers["content-security-policy"] == POLICY, where
+        assert answer.headers["referrer-policy"] == "same-origin", where
+        assert len(answer.content) < 30_000, where
+        (html,) = page.all("html")
+        assert html["lang"] == "en"
+        (title,) = page.all("title")
+        assert title.text.removesuffix(" · Folkmoot").strip(), where
+        assert len(list(page.all("h1"))) == len(list(page.all("main"))) == 1, where
+        skip = next(page.all("a"))
+        assert (skip["href"], skip["class"]) == ("#main", "skip"), where
+        ids = [each["id"] for each in page.all() if each.get("id")]
+        assert len(ids) == len(set(ids)), where
+        labels = {each["for"] for each in page.all("label")}
+        for each in page.all("input", "textarea", "select"):
+            assert each.get("type") == "hidden" or each["id"] in labels, (where, each.attributes)
+            assert set(each.get("aria-describedby").split()) <= set(ids), where
+        for each in page.all("button", "a"):
+            assert each.text.strip() or each.get("aria-label"), (where, each.attributes)
+        for time in page.all("time"):
+            assert (time["datetime"][-1], time["title"][-3:]) == ("Z", "UTC"), where
+        assert not [each for each in page.all("script") if each.text], where
+        assert not [each for each in page.all() if "style" in each.attributes or each.tag == "style"], where
 
 
 @pytest.mark.parametrize(
