@@ -212,7 +212,8 @@ def performs(
                 if migrator is None:
                     return previous(operations, operation)
                 migrator.planning.touched.begin_operation()
-                return function(Call(operation, name_of(operation), migrator, previous))
+                with migrator.failing():
+                    return function(Call(operation, name_of(operation), migrator, previous))
 
         implementation.replaces = previous  # type: ignore[attr-defined]  # for a class below this one
         Operations.implementation_for(operation_class, replace=True)(implementation)

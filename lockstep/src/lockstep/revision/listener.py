@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from lockstep.errors import CannotContinueError
+from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.postgres.functions import makes_nobody_wait
 from lockstep.postgres.heavy import refuse_heavy
 from lockstep.postgres.statements import StatementKind, classify
@@ -77,6 +77,8 @@ class Listener:
         """Whether the project runs on asyncpg, which leaves a ``%`` of a driver's own statement alone."""
         self.timed_out = False
         """Whether the statement that failed was the revision's own, under a lock_timeout."""
+        self.refused: LockstepError | None = None
+        """Why a statement of the revision's own was refused, whatever its code makes of that."""
         self.together_with: str | None = None
         """What is sent in one statement with the next one that writes the version table."""
         self.made: list[str] = []
@@ -112,6 +114,7 @@ class Listener:
             if statement.startswith("DROP TYPE")
         )
         self.timed_out = False
+        self.refused = None
         self.made = []
 
     def forget(self) -> None:
@@ -152,7 +155,7 @@ class Listener:
             return statement, parameters
         if _about_savepoints(statement):
             return statement, parameters
-        with self.hearing(hears=False):
+        with self.hearing(hears=False), self._refusing():
             classified = classify(statement)
             refuse_reset(classified)
             if self.planning is not None:
@@ -171,6 +174,14 @@ class Listener:
         if self.asyncpg and not parameters and context is not None and context.compiled is None:
             return statement.replace("%", "%%"), parameters
         return statement, parameters
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
+        except LockstepError as error:
+            self.refused = error
+            raise
 
     def _prepare(self, connection: Connection, classified: Classified) -> None:
         """Let go of what others need, and wait only so long where waiting makes others wait. Refuse what

@@ -175,6 +175,19 @@ class Migrator:
             return work.as_written()
         return self._performing.perform(work)
 
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """An operation, which may fail: the revision ends with that, even where its code goes on."""
+        if self.planning.offline:
+            yield
+            return
+        self.transaction.refuse_after_failure()
+        try:
+            yield
+        except Exception as error:
+            self.transaction.note_failure(error)
+            raise
+
     def unheard(self) -> AbstractContextManager[None]:
         """While Lockstep asks, what it sends is not written down as the revision's own."""
         return self.transaction.listener.hearing(hears=False)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy.exc import DBAPIError
 
 from lockstep import private_names
@@ -80,6 +81,7 @@ class OpenTransaction:
         self._holds = False
         self._looks = False
         self._interrupted: str | None = None
+        self._failed: Exception | None = None
 
     @property
     def connection(self) -> Connection:
@@ -95,6 +97,7 @@ class OpenTransaction:
         self.state = SessionState()
         self._new_transaction()
         self._interrupted = None
+        self._failed = None
         if self.watcher is not None:
             self.watcher.rest()
             self.watcher.broken = False
@@ -110,6 +113,30 @@ class OpenTransaction:
         if self.watcher is not None and self.watcher.broken:
             return "somebody waited for it"
         return self._interrupted
+
+    def note_failure(self, error: Exception) -> None:
+        """An operation failed, and the revision's code may catch that. In plain Alembic's transaction
+        PostgreSQL would refuse all that follows; and what Lockstep refuses, plain Alembic would have done.
+        """
+        if isinstance(error, DBAPIError):
+            counts = not (
+                error.connection_invalidated
+                or in_autocommit(self.connection)
+                or self.connection.in_nested_transaction()
+            )
+        else:
+            counts = isinstance(error, LockstepError)
+        if counts and self._failed is None:
+            self._failed = error
+
+    def refuse_after_failure(self) -> None:
+        """Raise what failed before, where the revision's code has caught it and goes on."""
+        failed = self._failed or self.listener.refused
+        if failed is not None:
+            raise failed
+        driver: Any = self.connection.connection.dbapi_connection
+        if driver.info.transaction_status == TransactionStatus.INERROR:
+            execute(self.connection, "SELECT 1")  # raises, as all that follows does
 
     def let_through(self) -> None:
         """Before an operation: commit what stands if somebody waits for it."""
@@ -223,6 +250,7 @@ class OpenTransaction:
 
     def end(self) -> None:
         """The revision's function is done: what is written down goes with the version table."""
+        self.refuse_after_failure()
         self._rest()
         self.check()
         self.state.refuse_lost(self.connection)
