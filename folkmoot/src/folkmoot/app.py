@@ -19,7 +19,19 @@ from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
 from folkmoot.mail import delivery
-from folkmoot.pages import account, assets, entry, feeds, front, person, post, schema, visitor, write
+from folkmoot.pages import (
+    account,
+    assets,
+    discussion,
+    entry,
+    feeds,
+    front,
+    person,
+    post,
+    schema,
+    visitor,
+    write,
+)
 from folkmoot.pages.errors import on_problem
 from folkmoot.pages.schema_sight import Sights
 from folkmoot.people import accounts, caller, export, my_account, password_resets, sessions, verification
@@ -100,6 +112,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         docs.router,
         front.router,
         post.router,
+        discussion.router,
         write.router,
         person.router,
         account.router,

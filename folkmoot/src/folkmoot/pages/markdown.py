@@ -49,11 +49,11 @@ def markdown(text: str) -> Markup:
     return _kept(text) if len(text) <= _LONG else _kept_long(text)
 
 
-async def prepare(text: str) -> None:
-    """Have a text's HTML at hand before the page is made, so that a long one holds up nobody else."""
-    if len(text) > _LONG:
+async def prepare(*texts: str) -> None:
+    """Have the texts' HTML at hand before the page is made, so that long or many ones hold up nobody else."""
+    if sum(map(len, texts)) > _LONG:
         async with _turn:
-            await asyncio.to_thread(_kept_long, text)
+            await asyncio.to_thread(lambda: [markdown(text) for text in texts])
 
 
 def _rendered(text: str) -> Markup:

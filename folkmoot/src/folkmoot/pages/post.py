@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
 
 from folkmoot.http.parameters import Id  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.pages import site, visitor
+from folkmoot.pages import discussion, site
 from folkmoot.pages.forms import Sent  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.pages.markdown import prepare
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Member, Reader  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.posts import posts, votes
+from folkmoot.posts import comments, votes
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/p/{post_id}")
-async def show(request: Request, reader: Reader, post_id: Id) -> Response:
-    """Show a post; a draft to its owner only."""
-    post = posts.shaped(await posts.find(reader, post_id))
-    await prepare(post.content)
-    mine = visitor.user_id(request) == post.owner.id
-    return site.page(request, "post.html", public=True, post=post, mine=mine)
+async def show(
+    request: Request,
+    reader: Reader,
+    post_id: Id,
+    cursor: Annotated[str | None, comments.CURSOR] = None,
+) -> Response:
+    """Show a post and what is said on it; a draft to its owner only."""
+    return await discussion.show_post(request, reader, post_id, cursor)
 
 
 @router.post("/p/{post_id}/vote")

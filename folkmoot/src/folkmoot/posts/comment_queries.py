@@ -40,7 +40,7 @@ def _one(asking: str) -> Statement:
     """)
 
 
-def _thread(asking: str) -> Statement:
+def _thread(asking: str, within: str = "TRUE") -> Statement:
     """A page of a thread: a row of nulls where there is no comment, and no row where there is no post."""
     return Statement(f"""
         SELECT s.noted, {_COLUMNS}
@@ -50,7 +50,7 @@ def _thread(asking: str) -> Statement:
                SELECT * FROM (
                       SELECT id, post_id, parent_id, path, content, created_at, version, votes, owner_id
                         FROM comments
-                       WHERE post_id = p.id AND path > CAST(:after AS bigint[])
+                       WHERE post_id = p.id AND path > CAST(:after AS bigint[]) AND {within}
                        ORDER BY post_id, path LIMIT {_MOST}) AS few
                 LIMIT :count) AS c ON TRUE {_JOINED}
          WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
@@ -71,6 +71,9 @@ NEWEST = Statement(f"""
 """)
 ONE, ONE_FOR_NOBODY = _one(SESSION), _one(NOBODY)
 THREAD, THREAD_FOR_NOBODY = _thread(SESSION), _thread(NOBODY)
+#: What is below the comment with the path `:above`: no id is larger than the largest one.
+_BELOW = f"path < CAST(:above AS bigint[]) || CAST({2**63 - 1} AS bigint)"
+BELOW, BELOW_FOR_NOBODY = _thread(SESSION, _BELOW), _thread(NOBODY, _BELOW)
 #: One statement, and so one transaction: the session, the post as this person sees it, what is answered.
 INSERT = Statement(f"""
     WITH s AS ({SESSION}),

@@ -24,6 +24,8 @@ from folkmoot.http.problems import Conflict, Forbidden, NotFound
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import Anonymous, Bearer, Caller, Member, MemberBearer, Reader, session_ended
 from folkmoot.posts.comment_queries import (
+    BELOW,
+    BELOW_FOR_NOBODY,
     DELETE,
     INSERT,
     NEWEST,
@@ -36,6 +38,8 @@ from folkmoot.posts.comment_queries import (
 from folkmoot.posts.posts import UNCHANGED, Owner, OwnerRow, missing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from folkmoot.http.cursors import Cursors
     from folkmoot.postgres.pool import Connection
     from folkmoot.postgres.statement import Statement
@@ -137,13 +141,25 @@ async def planned(connection: Connection) -> None:
 
 
 async def page(
-    cursors: Cursors, reader: Bearer | Anonymous, post_id: int, cursor: str | None, limit: int
+    cursors: Cursors,
+    reader: Bearer | Anonymous,
+    post_id: int,
+    cursor: str | None,
+    limit: int,
+    above: Sequence[int] = (),
 ) -> CommentPageRow:
-    """One page of a thread; raises NotFound, InvalidCursor, and TokenRefused for an ended session."""
-    purpose = f"comments of {post_id}"
-    after: list[int] = cursors.read(purpose, cursor) if cursor else []
-    statement = THREAD if reader.known else THREAD_FOR_NOBODY
-    rows = await reader.ask(statement, post=post_id, after=after, count=limit + 1)
+    """One page of a thread, or of what is below the comment with the path `above`.
+
+    Raises NotFound, InvalidCursor, and TokenRefused for an ended session.
+    """
+    purpose = f"comments of {post_id} below {above[-1]}" if above else f"comments of {post_id}"
+    after: list[int] = cursors.read(purpose, cursor) if cursor else [*above]
+    values = {"post": post_id, "after": after, "count": limit + 1}
+    if above:
+        statement, values["above"] = BELOW if reader.known else BELOW_FOR_NOBODY, [*above]
+    else:
+        statement = THREAD if reader.known else THREAD_FOR_NOBODY
+    rows = await reader.ask(statement, **values)
     if not rows:
         raise missing()
     rows = [row for row in rows if row["id"] is not None]
@@ -214,7 +230,7 @@ class CommentRoute(Route):
 router = APIRouter(tags=["comments"], route_class=CommentRoute)
 _LOCATION = {"Location": {"schema": {"type": "string"}, "description": "Where the comment is."}}
 # A path has up to 32 ids.
-_CURSOR = Query(
+CURSOR = Query(
     max_length=2048,
     pattern=CURSOR_PATTERN,
     description="Where the page begins: the `next_cursor` of the page before it, unaltered.",
@@ -235,7 +251,7 @@ async def list_comments(
     post_id: Id,
     reader: Reader,
     limit: Limit = 50,
-    cursor: Annotated[str | None, _CURSOR] = None,
+    cursor: Annotated[str | None, CURSOR] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Read what was said on a post: each comment, then its answers, the oldest first."""
