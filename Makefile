@@ -66,9 +66,10 @@ check: .venv/installed  ## Lint, types, migrations in step with the models
 	@$(BIN)/python -m pytest -q folkmoot/tests/test_migrations.py -k say_what_the_migrations_build
 
 .PHONY: docs
-docs: .venv/installed  ## Write what documents show anew: outputs of commands, the picture of the rooms
+docs: .venv/installed  ## Write what documents show anew: outputs of commands, pictures of the rooms and the pages
 	@$(BIN)/python -m testing.rooms
 	@PYTHONPATH=.:folkmoot/tests $(BIN)/python -m test_walkthrough
+	@PYTHONPATH=.:folkmoot/tests $(BIN)/python -m screenshots
 
 .PHONY: bench-online
 bench-online: .venv/installed  ## Change tables in use, by plain Alembic and by Lockstep (ten minutes)
