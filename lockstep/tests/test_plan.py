@@ -239,3 +239,17 @@ def test_a_connection_that_cannot_be_led_away_is_refused(
     status, _, errors = lockstep(project, "plan")
     assert status == 2
     assert "connects in a way of its own" in errors
+
+
+def test_revisions_import_what_env_py_alone_finds(tmp_path: Path, cluster18: Cluster, database: str) -> None:
+    project = on_rows(tmp_path, cluster18, database)
+    (project / "lib").mkdir()
+    (project / "lib" / "found_by_env.py").write_text("NAME = 'tags'\n")
+    settings = project / "migrations" / "env.py"
+    settings.write_text(f"import sys\nsys.path.insert(0, {str(project / 'lib')!r})\n{settings.read_text()}")
+    revision(project, "r1", "op.create_table(found_by_env.NAME, sa.Column('id', sa.Integer()))", "first")
+    file = project / "migrations" / "versions" / "r1.py"
+    file.write_text(f"import found_by_env\n{file.read_text()}")
+    status, found = planned(project)
+    assert status == 0
+    assert [one["revision"] for one in found["revisions"]] == ["r1"]

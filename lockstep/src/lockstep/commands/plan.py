@@ -118,8 +118,8 @@ def planned(
     project: Project, to: str, server: str | None, allowed: list[str], *, estimate: bool = False
 ) -> Plan:
     """Look at the target, and rehearse what would run."""
-    project.load()
     target, shapes = _target(project)
+    project.load()  # only now: env.py may say where to find what the revisions import
     direction = direction_of(project, to, target.heads)
     steps = _steps(project, direction, to, target.heads)
     end = tuple(sorted(_after(target.heads, steps)))
