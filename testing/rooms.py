@@ -89,7 +89,7 @@ LOCKSTEP = House(
 FOLKMOOT = House(
     "folkmoot",
     (
-        "__main__", "commands", "app", "pages", "posts", "people", "mail", "http", "migrations",
+        "__main__", "commands", "app", "pages", "moderation", "posts", "people", "mail", "http", "migrations",
         "postgres", "settings", "mail_settings", FRONT,
     ),
 )  # fmt: skip

@@ -123,7 +123,9 @@ class Api:
     def empty(self) -> None:
         """Empty every table and start the ids again."""
         with self.connect() as connection:
-            connection.execute("TRUNCATE users, login_failures, request_counts RESTART IDENTITY CASCADE")
+            connection.execute(
+                "TRUNCATE users, login_failures, request_counts, moderation_log RESTART IDENTITY CASCADE"
+            )
 
     def register(self, email: str | None = None, **fields: Any) -> httpx.Response:
         body = {"email": email or f"person{next(_NUMBER)}@example.com", "password": PASSWORD, **fields}

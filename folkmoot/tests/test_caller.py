@@ -38,6 +38,14 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("DELETE", "/users/me", None),
     ("GET", "/users/me/export", None),
     ("POST", "/email-verifications", None),
+    ("PUT", "/posts/1/removal", {"reason": "why"}),
+    ("DELETE", "/posts/1/removal", None),
+    ("PUT", "/posts/1/report", {"reason": "why"}),
+    ("DELETE", "/posts/1/reports", None),
+    ("PUT", "/users/1/block", {"reason": "why"}),
+    ("DELETE", "/users/1/block", None),
+    ("GET", "/reports", None),
+    ("GET", "/moderation-log", None),
     ("POST", "/logout", None),
     ("GET", "/sessions", None),
     ("DELETE", "/sessions", None),
@@ -70,7 +78,14 @@ def test_these_are_all_the_operations_that_heed_a_token(api: Api) -> None:
         if "security" in operation
     }
     templates = {"/posts/1": "/posts/{post_id}", "/posts/1/vote": "/posts/{post_id}/vote"}
-    templates |= {"/users/1": "/users/{id}", "/sessions/1": "/sessions/{id}"}
+    templates |= {
+        f"/posts/1/{part}": f"/posts/{{post_id}}/{part}" for part in ("removal", "report", "reports")
+    }
+    templates |= {
+        "/users/1/block": "/users/{id}/block",
+        "/users/1": "/users/{id}",
+        "/sessions/1": "/sessions/{id}",
+    }
     tried = ((method, path.partition("?")[0]) for method, path, _ in OPERATIONS)
     assert heeding == {(method, templates.get(path, path)) for method, path in tried}
 

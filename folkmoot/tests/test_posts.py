@@ -28,7 +28,7 @@ def test_a_post_is_written_read_replaced_changed_and_deleted(api: Api) -> None:
     read = api.get(path)
     assert read.json() == {
         "id": 1, "title": "Title", "content": "Content", "published": True, "votes": 0,
-        "comments": 0, "voted": None, "created_at": read.json()["created_at"],
+        "comments": 0, "voted": None, "removed": None, "created_at": read.json()["created_at"],
         "owner": {"id": ada.id, "display_name": "Ada"},
     }  # fmt: skip
     replaced = api.put(path, json={"title": "Second", "content": ""}, headers=ada.auth)

@@ -19,6 +19,7 @@ from folkmoot.http.cursors import Cursors
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
 from folkmoot.mail import delivery
+from folkmoot.moderation import blocks, log, removals, reports
 from folkmoot.pages import (
     account,
     assets,
@@ -107,6 +108,10 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         verification.router,
         export.router,
         sessions.router,
+        removals.router,
+        blocks.router,
+        reports.router,
+        log.router,
         health.router,
         errors.router,
         docs.router,

@@ -11,7 +11,7 @@ from importlib import import_module
 
 import typer
 
-_COMMANDS = ("serve", "migrate", "psql", "seed", "recount", "reindex")
+_COMMANDS = ("serve", "migrate", "psql", "seed", "recount", "reindex", "grant-admin", "revoke-admin")
 _SETTINGS = {"psql": {"allow_extra_args": True, "ignore_unknown_options": True}}
 
 
@@ -30,7 +30,7 @@ def program(named: str) -> typer.Typer:
     )
     commands.callback()(_one_of_many)
     for name in (named,) if named in _COMMANDS else _COMMANDS:
-        command = import_module(f"folkmoot.commands.{name}").command
+        command = import_module(f"folkmoot.commands.{name.replace('-', '_')}").command
         commands.command(name, context_settings=_SETTINGS.get(name))(command)
     return commands
 

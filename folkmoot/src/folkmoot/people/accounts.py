@@ -74,6 +74,7 @@ class Account(Profile):
 
     email: str
     phone_number: str | None
+    administrator: bool = Field(description="Whether they may remove posts and block accounts.")
     email_verified: bool = Field(description="Whether somebody followed a link that was sent to the address.")
 
 
@@ -83,7 +84,7 @@ class ProfilePage(BaseModel):
 
 
 _PROFILE = "id::bigint, display_name, created_at"
-ACCOUNT = f"{_PROFILE}, email, phone_number, email_verified_at IS NOT NULL AS email_verified"
+ACCOUNT = f"{_PROFILE}, email, phone_number, administrator, email_verified_at IS NOT NULL AS email_verified"
 _INSERT = f"""
     INSERT INTO users (email, password, display_name, phone_number) VALUES ($1, $2, $3, $4)
     RETURNING {ACCOUNT}

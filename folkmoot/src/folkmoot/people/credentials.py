@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from folkmoot.http.problems import Forbidden, TooManyAttempts
+from folkmoot.http.problems import Forbidden, InvalidGrant, TooManyAttempts
 from folkmoot.people import events
 from folkmoot.people.caller import session_ended
 from folkmoot.people.email import normalised
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
     from folkmoot.people.passwords import Passwords
     from folkmoot.postgres.pool import Pool
+
+
+class AccountBlocked(InvalidGrant):
+    """The password is right, and an administrator has blocked the account.
+
+    `detail` says why. Carries `error` and `error_description` as RFC 6749, 5.2 has them.
+    """
+
+    kind, title = "account-blocked", "The account is blocked"
+    example = "An administrator has blocked this account: It is an advertisement."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"An administrator has blocked this account: {reason}")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,13 @@ class ExportedCommentVote(BaseModel):
     comment_id: int
 
 
+class ExportedReport(BaseModel):
+    id: int
+    post_id: int
+    reason: str
+    created_at: datetime
+
+
 class ExportedSession(BaseModel):
     id: int
     created_at: datetime
@@ -70,6 +77,7 @@ class Export(BaseModel):
     votes: list[ExportedVote]
     comments: list[ExportedComment]
     comment_votes: list[ExportedCommentVote]
+    reports: list[ExportedReport]
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,10 @@ _PARTS = {
         SELECT post_id, comment_id FROM comment_votes
          WHERE user_id = $1::bigint AND (post_id, comment_id) > ($2::bigint, $3::bigint)
          ORDER BY post_id, comment_id LIMIT 1000
+    """),
+    "reports": _Part(("id",), """
+        SELECT id, post_id::bigint, reason, created_at
+          FROM reports WHERE user_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 100
     """),
 }  # fmt: skip
 

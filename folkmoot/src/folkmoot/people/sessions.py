@@ -32,7 +32,13 @@ from folkmoot.http.problems import (
 from folkmoot.http.routes import Route
 from folkmoot.people import events, limits
 from folkmoot.people.caller import Member, MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.people.credentials import Proof, changed_meanwhile, prove_again, prove_by_address
+from folkmoot.people.credentials import (
+    AccountBlocked,
+    Proof,
+    changed_meanwhile,
+    prove_again,
+    prove_by_address,
+)
 from folkmoot.people.limits import client_of
 from folkmoot.people.token_form import FORM, read_form
 from folkmoot.people.tokens import ID, Tokens
@@ -69,8 +75,11 @@ class SessionPage(BaseModel):
 _OPEN = """
     INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at, client, user_agent)
     SELECT id, $3, $4, now() + least($5::interval, $6::interval), $7, $8
-      FROM users WHERE id = $1 AND password = $2 FOR NO KEY UPDATE
+      FROM users WHERE id = $1 AND password = $2 AND blocked_at IS NULL FOR NO KEY UPDATE
     RETURNING id
+"""
+_BLOCKED = """
+    SELECT blocked_reason AS reason FROM users WHERE id = $1 AND password = $2 AND blocked_at IS NOT NULL
 """
 _REPLACE_HASH = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2 RETURNING password"
 _DROP_EXPIRED = "DELETE FROM sessions WHERE user_id = $1 AND expires_at <= now()"
@@ -116,7 +125,7 @@ async def begin(request: Request, connection: Connection, proof: Proof) -> Begun
     """Begin a session of somebody who has proved who they are.
 
     None where the password that was verified is not the account's any more. Locks the account's row. A person
-    who has the most sessions already loses the oldest.
+    who has the most sessions already loses the oldest. Raises AccountBlocked.
     """
     hashed = proof.hash
     if proof.replacement is not None:
@@ -127,6 +136,10 @@ async def begin(request: Request, connection: Connection, proof: Proof) -> Begun
         _OPEN, proof.account_id, hashed, *hashes, *_lifetimes(request), *_whence(request)
     )
     if session_id is None:
+        blocked = await connection.fetchrow(_BLOCKED, proof.account_id, hashed)
+        if blocked is not None:
+            events.note("login_blocked", request, account_id=proof.account_id)
+            raise AccountBlocked(blocked["reason"])
         return None
     await proof.attempts.succeeded(connection)
     await connection.execute(_DROP_EXPIRED, proof.account_id)
@@ -308,7 +321,7 @@ def _body(*media_types: str, required: list[str], **properties: dict[str, Any]) 
 @router.post(
     "/login",
     response_model=TokenPair,
-    responses=answers(InvalidGrant, InvalidTokenRequest, TooManyAttempts),
+    responses=answers(InvalidGrant, AccountBlocked, InvalidTokenRequest, TooManyAttempts),
     openapi_extra=_body(
         FORM,
         required=["username", "password"],

@@ -14,13 +14,14 @@ from folkmoot.http import etags
 from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import INVISIBLE, Body, Id
-from folkmoot.http.problems import Forbidden, NotFound
+from folkmoot.http.problems import Forbidden, NotFound, Problem
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader, session_ended
 from folkmoot.postgres.statement import Statement
 
 #: Who sees, finds and votes on a post `p`: everybody, or its owner alone while it is a draft. `:person` asks,
-#: null for somebody who is not logged in. Every query on posts has this condition.
+#: null for somebody who is not logged in. Every query on posts has this condition. A post that was removed,
+#: or whose owner is blocked, is a draft as well: the database sees to it (revision `moderate`).
 VISIBLE = "(p.published OR p.owner_id = CAST(:person AS bigint))"
 
 # Something to be seen, and no NUL, which PostgreSQL's text cannot hold.
@@ -37,6 +38,20 @@ Title = Annotated[
 Content = Annotated[
     str, Field(max_length=40_000, pattern=r"^[^\x00]*$", examples=["Who would help to build one?"])
 ]
+
+
+class Removed(Problem):
+    """An administrator removed the post. Its author sees why, and may change or delete it."""
+
+    status, kind, title = 410, "removed", "The post was removed"
+    example = "An administrator removed the post."
+
+
+class RemovedByAdministrator(Forbidden):
+    """An administrator removed the post: its author may change or delete it, and cannot publish it."""
+
+    kind, title = "removed-by-administrator", "The post stays removed"
+    example = "An administrator removed the post, so it cannot be published. It may be changed, or deleted."
 
 
 class NewPost(Body):
@@ -71,6 +86,7 @@ class Post(BaseModel):
     votes: int = Field(description="How many people voted for it.")
     comments: int = Field(description="How many comments it has, but for deleted ones.")
     voted: bool | None = Field(description="Whether you did; null if you are not logged in.")
+    removed: str | None = Field(description="Why an administrator removed it; only its owner sees it then.")
     owner: Owner
 
 
@@ -89,6 +105,7 @@ class PostRow(msgspec.Struct):
     votes: int
     comments: int
     voted: bool | None
+    removed: str | None
     owner: OwnerRow
 
 
@@ -98,6 +115,7 @@ encode = msgspec.json.Encoder().encode
 COLUMNS = """
     p.id::bigint, p.title, p.content, p.published, p.created_at, r.votes, r.comments,
     CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.post_id IS NOT NULL END AS voted,
+    CASE WHEN NOT p.published THEN (SELECT reason FROM withheld WHERE post_id = p.id) END AS removed,
     u.id::bigint AS owner_id, u.display_name
 """
 JOINED = """
@@ -130,9 +148,20 @@ _UPDATE = Statement(f"""
     UPDATE posts
        SET title = coalesce(:title, title), content = coalesce(:content, content),
            published = coalesce(:published, published)
-    {_MINE} RETURNING id::bigint
+    {_MINE} RETURNING published
 """)
 _DELETE = Statement(f"DELETE FROM posts {_MINE} RETURNING id::bigint")
+
+
+def _removed(asking: str) -> Statement:
+    """The statement that finds whether somebody sees nothing because the post was removed."""
+    return Statement(f"""
+        SELECT s.noted FROM ({asking}) AS s CROSS JOIN withheld AS w
+         WHERE w.post_id = CAST(:post AS bigint) AND w.removed_at IS NOT NULL
+    """)
+
+
+_REMOVED, _REMOVED_FOR_NOBODY = _removed(SESSION), _removed(NOBODY)
 _OWNER = Statement(f"""
     SELECT p.owner_id::bigint FROM posts AS p WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
 """)
@@ -143,14 +172,20 @@ def shaped(row: asyncpg.Record) -> PostRow:
     return PostRow(
         id=row["id"], title=row["title"], content=row["content"], published=row["published"],
         created_at=row["created_at"], votes=row["votes"], comments=row["comments"], voted=row["voted"],
+        removed=row["removed"],
         owner=OwnerRow(id=row["owner_id"], display_name=row["display_name"]),
     )  # fmt: skip
 
 
 async def find(reader: Bearer | Anonymous, post_id: int) -> asyncpg.Record:
-    """The row of a post that this reader may see; raises NotFound, and TokenRefused for an ended session."""
+    """The row of a post that this reader may see.
+
+    Raises NotFound, Removed, and TokenRefused for an ended session.
+    """
     rows = await reader.ask(ONE if reader.known else ONE_FOR_NOBODY, post=post_id)
     if not rows:
+        if await reader.ask(_REMOVED if reader.known else _REMOVED_FOR_NOBODY, post=post_id):
+            raise Removed
         raise missing()
     return rows[0]
 
@@ -177,11 +212,16 @@ async def insert(owner: Caller, post: NewPost) -> int:
 
 
 async def update(owner: Caller, post_id: int, if_match: str | None, changes: dict[str, Any]) -> None:
-    """Change a post, or what of it is not None; raises NotFound, Forbidden or PreconditionFailed."""
+    """Change a post, or what of it is not None; raises NotFound, Forbidden, PreconditionFailed
+    and RemovedByAdministrator.
+    """
     key = {"person": owner.user_id, "post": post_id, "versions": etags.expected_versions(if_match)}
     values = {name: changes.get(name) for name in ("title", "content", "published")}
-    if await _UPDATE.value(owner.connection, **key, **values) is None:
+    published = await _UPDATE.value(owner.connection, **key, **values)
+    if published is None:
         await _refuse(owner, post_id)
+    elif values["published"] and not published:
+        raise RemovedByAdministrator
 
 
 async def delete(owner: Caller, post_id: int, if_match: str | None) -> None:
@@ -227,7 +267,7 @@ async def create_post(post: NewPost, caller: Member) -> Response:
 @router.get(
     "/posts/{post_id}",
     response_class=Response,
-    responses={**_responses(200), **UNCHANGED, **answers(NotFound)},
+    responses={**_responses(200), **UNCHANGED, **answers(NotFound, Removed)},
 )
 async def get_post(
     request: Request, post_id: Id, reader: Reader, if_none_match: IfNoneMatch = None
@@ -238,7 +278,7 @@ async def get_post(
     return etags.respond(request, encode(shaped(row)), version=row["version"], private=reader.known)
 
 
-_WRITE = {**_responses(200), **answers(NotFound, Forbidden, PreconditionFailed)}
+_WRITE = {**_responses(200), **answers(NotFound, Forbidden, RemovedByAdministrator, PreconditionFailed)}
 
 
 @router.put("/posts/{post_id}", response_class=Response, responses=_WRITE)

@@ -1,0 +1,1 @@
+"""What administrators do: remove posts, block accounts, look at what people report. All of it is logged."""
