@@ -164,6 +164,7 @@ def test_every_page_is_made_as_a_page_should_be(site: Site) -> None:
         ("from another host of the site", {"Sec-Fetch-Site": "same-site"}),
         ("from another origin", {"Origin": "https://example.net"}),
         ("from an origin that is kept secret", {"Origin": "null"}),
+        ("from an origin that is none", {"Origin": "http://["}),
     ],
 )
 def test_every_form_is_refused(site: Site, how: str, headers: dict[str, str]) -> None:

@@ -108,6 +108,16 @@ def test_static_files_are_kept_for_good_under_the_address_of_what_is_in_them(api
     assert api.get("/static/..%2fsite.py").status_code == 404
 
 
+@pytest.mark.parametrize("host", ["[", "a/b", "a:b", "a?b", "\\"])
+def test_a_host_that_is_none_changes_no_link_of_a_page(api: Api, host: str) -> None:
+    browser = Browser(api, Host=host, Referer="http://[")
+    page = browser.open("/?order=new")
+    assert browser.answer.status_code == 200
+    (link,) = (each["href"] for each in page.all("a") if each.text == "Log in")
+    assert link == "/login?next=/%3Forder%3Dnew"
+    assert browser.ask("GET", "/write").headers["location"] == "/login?next=%2Fwrite"
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/p/99", 404), ("/p/x", 404), ("/nowhere", 404), ("/?order=odd", 422), ("/?cursor=x", 422)],

@@ -162,7 +162,16 @@ def _own_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin")
     # The host alone: which scheme a proxy was asked with is not known unless it is trusted.
-    return origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    return origin is None or of_our_host(request, origin)
+
+
+def of_our_host(request: Request, address: str) -> bool:
+    """Whether an address has the host that was asked."""
+    try:
+        host = urlsplit(address).netloc.lower()
+    except ValueError:
+        return False
+    return bool(host) and host == request.headers.get("host", "").lower()
 
 
 async def read(request: Request) -> Form:

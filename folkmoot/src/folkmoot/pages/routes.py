@@ -73,8 +73,5 @@ def _form_first(handle: _Handle) -> _Handle:
 
 def _log_in_first(request: Request) -> Response:
     """The login page, which leads back."""
-    if request.method == "POST":
-        back = site.came_from(request)
-    else:
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    back = site.came_from(request) if request.method == "POST" else site.here(request)
     return site.redirect(request, f"/login?next={quote(back, safe='')}", "log_in_first")

@@ -30,6 +30,8 @@ _NOTICE = "folkmoot_notice"
 _NOTICE_SECONDS = 60
 #: A path of this server: no //host, and no backslash, which browsers take for a slash.
 _OWN = re.compile(r"/(?![/\\])[^\x00-\x20\\\x7f]*")
+#: What stands in a path as it is (RFC 3986, 3.3), but for what begins a query's value.
+_UNESCAPED = "/:@!$'()*+,;~-._"
 _PLAIN = re.compile(r"[#>*_`~\[\]\\|]+|\]\([^)]*\)")
 
 
@@ -90,7 +92,7 @@ def page(
         _TEMPLATES.get_template(template)
         .render(
             known=visitor.claims(request) is not None,
-            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
+            here=here(request),
             csrf=lambda: forms.token(request),
             notice=notice,
             **values,
@@ -135,17 +137,27 @@ def own_path(address: str, otherwise: str = "/") -> str:
     return address if _OWN.fullmatch(address) else otherwise
 
 
+def here(request: Request) -> str:
+    """The address that is asked for, from the path on."""
+    path, query = (
+        quote(request.scope["path"], safe=_UNESCAPED),
+        request.scope["query_string"].decode("latin-1"),
+    )
+    return f"{path}?{query}" if query else path
+
+
 def came_from(request: Request, otherwise: str = "/") -> str:
     """The page of ours that the request was sent from."""
-    found = urlsplit(request.headers.get("referer", ""))
-    if found.netloc.lower() != request.headers.get("host", "").lower():
+    referer = request.headers.get("referer", "")
+    if not forms.of_our_host(request, referer):
         return otherwise
+    found = urlsplit(referer)
     return own_path(found.path + (f"?{found.query}" if found.query else ""), otherwise)
 
 
 def redirect(request: Request, path: str, done: str | None = None) -> Response:
     """Go on with a page of ours (303), which says what was `done`: a key of the texts."""
-    location = quote(own_path(path), safe="/?#&=%:;,+@!$'()*~-._")
+    location = quote(own_path(path), safe=f"{_UNESCAPED}?#&=%")
     answer = Response(status_code=303, headers={"Location": location, "Cache-Control": "no-store"})
     if done is not None:
         text(f"done.{done}")
