@@ -184,7 +184,7 @@ class Migrator:
         self.transaction.refuse_after_failure()
         try:
             yield
-        except Exception as error:
+        except BaseException as error:  # a bare `except:` catches all of them
             self.transaction.note_failure(error)
             raise
 

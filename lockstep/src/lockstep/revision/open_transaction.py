@@ -81,7 +81,7 @@ class OpenTransaction:
         self._holds = False
         self._looks = False
         self._interrupted: str | None = None
-        self._failed: Exception | None = None
+        self._failed: BaseException | None = None
 
     @property
     def connection(self) -> Connection:
@@ -114,7 +114,7 @@ class OpenTransaction:
             return "somebody waited for it"
         return self._interrupted
 
-    def note_failure(self, error: Exception) -> None:
+    def note_failure(self, error: BaseException) -> None:
         """An operation failed, and the revision's code may catch that. In plain Alembic's transaction
         PostgreSQL would refuse all that follows; and what Lockstep refuses, plain Alembic would have done.
         """
@@ -125,7 +125,7 @@ class OpenTransaction:
                 or self.connection.in_nested_transaction()
             )
         else:
-            counts = isinstance(error, LockstepError)
+            counts = isinstance(error, LockstepError | RunInSteps | NeedsPlan)
         if counts and self._failed is None:
             self._failed = error
 
