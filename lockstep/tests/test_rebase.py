@@ -110,3 +110,12 @@ def test_a_branch_with_a_merge_in_it_stays(folder: Folder) -> None:
     status, said = folder.typed("lockstep", "rebase", "ours2")
     assert status == 2
     assert "`alembic merge heads`" in said
+
+
+def test_the_doctor_offers_it_where_the_database_is_at_one_of_two_heads(folder: Folder) -> None:
+    assert folder.typed("alembic", "upgrade", "theirs")[0] == 0
+    status, said = folder.typed("lockstep", "doctor")
+    assert status == 1
+    assert "the other one can come after theirs, which the database has type: lockstep rebase" in said
+    assert folder.typed("lockstep", "rebase")[0] == 0
+    assert "multiple-heads" not in folder.typed("lockstep", "doctor")[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from alembic.util import to_tuple
 
 from lockstep.commands.project import ledger_of
 from lockstep.commands.status import Status, status
@@ -38,12 +39,8 @@ def had(script: ScriptDirectory, heads: Iterable[str]) -> set[str]:
 
 def parents(script: ScriptDirectory, one: Script) -> list[str]:
     """The revisions that one stands on: the one before it, and those that it depends on."""
-    before = (*_many(one.down_revision), *_many(one.dependencies))
+    before = (*to_tuple(one.down_revision, ()), *to_tuple(one.dependencies, ()))
     return [each.revision for name in before for each in script.get_revisions(name)]
-
-
-def _many(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def pending(script: ScriptDirectory, heads: Sequence[str]) -> list[Script]:

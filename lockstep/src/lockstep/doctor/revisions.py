@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from alembic.util import to_tuple
+
 from lockstep.doctor.sources import called, parsed, shown
 
 if TYPE_CHECKING:
@@ -155,6 +157,4 @@ def _values(tree: ast.Module) -> dict[str, Any]:
 
 
 def _many(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, tuple | list) else ()
+    return tuple(one for one in to_tuple(value, ()) if isinstance(one, str))

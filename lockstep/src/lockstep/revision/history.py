@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from alembic.util import to_tuple
+
 from lockstep.postgres import catalog
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def statement(
     """
     values = (
         version_table, script.revision, direction, (script.doc or "").partition("\n")[0], _os_user(), _host(),
-        json.dumps([*_many(script.down_revision), *_many(script.dependencies)]),
+        json.dumps([*to_tuple(script.down_revision, ()), *to_tuple(script.dependencies, ())]),
         script.path.replace("\\", "/").rpartition("/")[2],
     )  # fmt: skip
     kept = "NULL" if source is None else f"'\\x{zlib.compress(source, 1).hex()}'"
@@ -97,10 +99,6 @@ def _literal(text: str) -> str:
 @cache
 def _host() -> str:
     return socket.gethostname()
-
-
-def _many(names: Any) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 @cache

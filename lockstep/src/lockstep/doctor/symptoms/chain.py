@@ -69,10 +69,13 @@ def multiple_heads(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
     """Two people wrote a revision after the same one."""
     heads = case.chain.heads()
     if len(heads) > 1:
-        yield Cure(
-            f"{len(heads)} revisions have none after them: {', '.join(heads)}",
-            'alembic merge heads -m "merge heads"',
-        )
+        what = f"{len(heads)} revisions have none after them: {', '.join(heads)}"
+        at = case.database.heads if case.database else ()
+        if len(heads) == 2 and len(at) == 1 and at[0] in heads:
+            said = f"{what}; the other one can come after {at[0]}, which the database has"
+            yield Cure(said, "lockstep rebase")
+        else:
+            yield Cure(what, 'alembic merge heads -m "merge heads"')
 
 
 @symptom("not-up-to-date", r"Target database is not up to date")
