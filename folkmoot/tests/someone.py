@@ -64,6 +64,12 @@ class Someone:
         self.fill("write.field_content", content)
         self.press(button)
 
+    def comment(self, label: str, content: str) -> None:
+        """Say something where one is, and wait until it stands there."""
+        self.fill(label, content)
+        self.press("comments.say")
+        expect(self.page.locator(".thread")).to_contain_text(content.rsplit(maxsplit=1)[-1].strip("*"))
+
     def votes(self, title: str) -> Locator:
         """The button of a post's votes, however many there are."""
         return self.page.get_by_role("main").get_by_role("button", name=f"“{title}”")

@@ -69,6 +69,13 @@ def ada(opened: Open, site: Service, request: pytest.FixtureRequest) -> Someone:
     someone = Someone(opened(**options), site.url, "Ada", email).register()
     someone.write("Draft", CONTENT, "write.draft")
     someone.write("A post" + " with a long title" * 15, CONTENT)
+    address = someone.page.url
+    for content in ("A comment", CONTENT):
+        someone.page.goto(address)
+        someone.comment("comments.yours", content)
+    someone.follow("comments.answer")
+    someone.comment("comments.your_answer", "An answer")
+    someone.page.goto(address)
     return someone
 
 
@@ -90,7 +97,9 @@ def test_no_page_has_anything_that_axe_finds(ada: Someone) -> None:
     post = int(ada.page.url.rpartition("/")[2])
     ada.go("/account")
     person = int(re.findall(r"/u/(\d+)", ada.page.content())[0])
-    paths = addresses(post_id=post, id=person, user_id=person)
+    ada.go(f"/p/{post}")
+    comment = int(re.findall(rf"/p/{post}/comments/(\d+)", ada.page.content())[0])
+    paths = addresses(post_id=post, comment_id=comment, id=person, user_id=person)
     assert {"/", f"/p/{post}", f"/p/{post}/edit", f"/u/{person}", "/write", "/account", "/login"} <= {*paths}
     found: list[str] = []
     for path in [

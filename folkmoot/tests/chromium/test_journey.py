@@ -99,6 +99,48 @@ def test_register_write_a_draft_publish_vote_search_edit_and_delete(
     assert bea.page.goto(address).status == 404  # type: ignore[union-attr]
 
 
+def test_comment_answer_vote_change_and_delete(
+    arrive: Callable[[str], Someone],
+    scripted: bool,  # noqa: FBT001 (a fixture)
+) -> None:
+    gus, hal = arrive("Gus").register(), arrive("Hal").register()
+    gus.write("A place to talk", "about anything")
+    address = gus.page.url
+    hal.page.goto(address)
+    hal.comment("comments.yours", "What *Hal* says")
+    expect(hal.page.locator(".thread em")).to_have_text("Hal")
+
+    gus.page.goto(address)
+    gus.follow("comments.answer")
+    gus.comment("comments.your_answer", "What Gus answers")
+    gus.page.goto(address)
+    answer = gus.page.locator(".thread li li")
+    expect(answer).to_contain_text("What Gus answers")
+    vote = gus.page.get_by_role("button", name=text("comments.of", who="Hal"))
+    gus.page.evaluate("window.stayed = true") if scripted else None
+    vote.click()
+    expect(vote).to_have_attribute("aria-pressed", "true")
+    vote.click()
+    expect(vote).to_have_attribute("aria-pressed", "false")
+    if scripted:
+        assert gus.page.evaluate("window.stayed")
+
+    hal.page.goto(address)
+    said = hal.page.locator(".thread > li").first
+    said.get_by_role("link", name=text("post.edit")).click()
+    hal.page.get_by_role("main").get_by_role("textbox").fill("Something else")
+    hal.press("write.save")
+    hal.page.goto(address)
+    expect(said).to_contain_text("Something else")
+    said.get_by_role("link", name=text("post.delete")).first.click()
+    hal.press("delete_post.do")
+    hal.page.goto(address)
+    expect(said.locator("summary").first).to_contain_text(text("comments.deleted"))
+    expect(said).not_to_contain_text("Something else")
+    expect(answer).to_have_count(1)  # what was answered keeps its place
+    expect(hal.page.locator(".thread li li")).to_contain_text("What Gus answers")
+
+
 @in_prove
 def test_what_is_wrong_stands_beside_the_field_and_what_was_typed_stays(
     arrive: Callable[[str], Someone],

@@ -10,7 +10,9 @@ document.addEventListener("submit", async (event) => {
   const body = new URLSearchParams(new FormData(form, button));
   part.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(button.formAction || form.action, { method: "POST", body });
+    // Without the attribute, formAction is the page's own address.
+    const address = button.hasAttribute("formaction") ? button.formAction : form.action;
+    const answer = await fetch(address, { method: "POST", body });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById(part.id);
     if (!fresh) {
