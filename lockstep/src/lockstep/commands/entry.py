@@ -26,6 +26,6 @@ def run() -> None:
         import_module("lockstep.commands.main").main()
         return
     one = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    one.callback()(lambda: None)  # so that the command's name is asked for where it is the only one
+    one.callback()(import_module("lockstep.commands.project").keep_x)
     import_module(f"lockstep.commands.{module}").register(one)
     one()

@@ -18,6 +18,7 @@ from lockstep.commands.init import adopt
 from lockstep.commands.project import (
     ConfigFiles,
     Section,
+    keep_x,
     look_at_each_database,
     on_each_database,
     one_line_errors,
@@ -43,6 +44,7 @@ main = typer.Typer(
 )
 archive = typer.Typer(help="What downgrades dropped and Lockstep keeps.", invoke_without_command=True)
 main.add_typer(archive, name="archive")
+main.callback(help=main.info.help)(keep_x)
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 

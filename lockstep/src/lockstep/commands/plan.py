@@ -221,7 +221,7 @@ def _target(project: Project) -> tuple[Target, dict[str, str]]:
     if len(found) != 1:
         raise LockstepError(
             f"{project.env} migrates {len(found)} databases or schemas; a plan is for one: let it migrate "
-            "one of them where `-x` says so, or without `-x`"
+            "one of them where `lockstep -x …` says so"
         )
     return found[0]
 

@@ -38,6 +38,10 @@ ConfigFiles = Annotated[
 ]
 Section = Annotated[str, typer.Option("--name", "-n", help="The section of alembic.ini to use.")]
 
+X = Annotated[
+    list[str] | None, typer.Option("-x", help="For env.py, as Alembic's own: `lockstep -x tenant=acme plan`.")
+]
+
 NOT_ADOPTED = "{env} does not call lockstep.run(); `lockstep init` puts it there, or shows what to write"
 
 
@@ -96,6 +100,18 @@ def one_line_errors(status: int = 1) -> Iterator[None]:
         raise typer.Exit(status) from None
 
 
+_x: list[str] = []
+
+
+def keep_x(given: X = None) -> None:
+    """Keep what env.py is to be given by context.get_x_argument(); before the command."""
+    _x[:] = given or []
+
+
+def _x_argument(as_dictionary: bool = False) -> Any:  # noqa: FBT001, FBT002  # Alembic's signature
+    return {name: value for name, _, value in (one.partition("=") for one in _x)} if as_dictionary else [*_x]
+
+
 class Project:
     """An Alembic project. Where its env.py should have adopted Lockstep, an error of it says so."""
 
@@ -135,7 +151,8 @@ class Project:
                 raise
 
         try:
-            with EnvironmentContext(self.config, self.script, fn=watched, **options):
+            with EnvironmentContext(self.config, self.script, fn=watched, **options) as environment:
+                environment.get_x_argument = _x_argument  # type: ignore[method-assign]  # what its proxy calls
                 self.run_env()
         except (CommandError, typer.Exit, typer.Abort):
             raise

@@ -142,7 +142,7 @@ def _once(function: Callable[..., Iterable[Any]]) -> Callable[..., Iterable[Any]
         if len(called) > 1:
             raise LockstepError(
                 "env.py migrates several databases or schemas; this command is for one: let it migrate one "
-                "of them where `-x` says so, or without `-x`"
+                "of them where `lockstep -x …` says so"
             )
         return function(heads, context)
 

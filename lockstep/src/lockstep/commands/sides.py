@@ -94,7 +94,7 @@ def live(project: Project, ignored: Sequence[str], *, models: bool = False) -> L
     if len(found) != 1:
         raise LockstepError(
             f"{project.env} migrates {len(found)} databases or schemas; this command is for one: let it "
-            "migrate one of them where `-x` says so, or without `-x`"
+            "migrate one of them where `lockstep -x …` says so"
         )
     return found[0]
 
