@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
-from api import PASSWORD
+from api import PASSWORD, Api
 from browser import Browser
+from folkmoot.people import events
 
 if TYPE_CHECKING:
     from httpx import Response
-
-    from api import Api
 
 TLS = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
 
@@ -183,3 +184,31 @@ def test_the_use_of_pages_renews_a_session_until_its_last_day(api: Api) -> None:
     browser.open("/")
     with api.connect() as connection:
         assert connection.execute(left).fetchone() == (10,)
+
+
+def test_pages_tell_the_log_what_the_api_tells_it_and_no_secret(
+    api: Api, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Api(api.cluster, api.database, log_level="info") as told:
+        # A logger keeps the level that was set when it was first used, by another test.
+        monkeypatch.setattr(events, "_log", structlog.stdlib.get_logger("folkmoot"))
+        capfd.readouterr()
+        browser = Browser(told).register("ada@example.com")
+        secrets = {PASSWORD, "ada@example.com", browser.cookies["folkmoot_session"]}
+        browser.open("/account/password")
+        form = browser.form("/account/password")
+        secrets.add(form.fields["csrf"])
+        browser.send(form, current_password=PASSWORD, password="another long password")
+        browser.open("/")
+        browser.send(browser.form("/log-out"))
+        browser.log_in("ada@example.com", "wrong password")
+        log = capfd.readouterr().err
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines if "account_id" in line] == [
+        "registered",
+        "login",
+        "password_changed",
+        "session_ended",
+        "login_failed",
+    ]
+    assert not [secret for secret in secrets if secret in log or secret.replace(" ", "+") in log]
