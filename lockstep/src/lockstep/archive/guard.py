@@ -15,6 +15,7 @@ from lockstep.archive.renamed import at_end, now
 from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import literal, quote
+from lockstep.postgres.functions import is_volatile
 from lockstep.postgres.session import AT_WORK
 from lockstep.steps.step import Kind, Step
 
@@ -175,6 +176,8 @@ def not_given_back(planning: Planning, table: Table, filled: Mapping[str, str]) 
     for column, expression in filled.items():
         value = f"CAST(({expression}) AS {there[column].type_sql})"
         differs = f"record_image_ne(ROW({quote(column)}), ROW({value}))"  # json has no =
+        if is_volatile(planning.connection, expression):
+            differs = "true"
         changes.append(f"NOT ({held[column]}) AND {differs}" if held[column] else differs)
     return f"({' OR '.join(changes)})"
 

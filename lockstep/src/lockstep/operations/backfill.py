@@ -102,6 +102,7 @@ def backfill(call: Call[BackfillOp]) -> Plan:
     leaves = catalog.leaves(planning.connection, table) if table.kind == "p" else [table]
     undo = () if planning.has_added(operation.table_name, *operation.values) else None
     fill = _fill(planning.context, operation, table.sql)
+    fill = replace(fill, expressions=tuple(map(_of_default, fill.expressions, map(known.get, fill.columns))))
     held = not_given_back(planning, table, dict(zip(fill.columns, fill.expressions, strict=True)))
     predicate = f"({fill.predicate}) AND {held}" if held else fill.predicate
     analyzed = [] if planning.takes_short_way(table) else [analyze(table, *operation.values)]
@@ -114,6 +115,13 @@ def backfill(call: Call[BackfillOp]) -> Plan:
         )
         for leaf in leaves
     ] + analyzed
+
+
+def _of_default(expression: str, column: catalog.Column | None) -> str:
+    """What an expression is to be compared with: DEFAULT stands nowhere but in an assignment."""
+    if expression.strip().upper() != "DEFAULT":
+        return expression
+    return column.default if column is not None and column.default else "NULL"
 
 
 def _fill(context: MigrationContext, operation: BackfillOp, table: str) -> Fill:

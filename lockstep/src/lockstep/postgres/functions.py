@@ -64,6 +64,13 @@ def changes_nothing(connection: Connection, classified: Classified) -> bool:
     return _holds(connection, classified, lambda body: body.leaves_nothing, set())
 
 
+def is_volatile(connection: Connection, expression: str) -> bool:
+    """Whether an expression may be another value each time that it is asked for."""
+    called = [name[-1] for name in classify(f"SELECT {expression}").functions]
+    is_one = "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = ANY (%(names)s) AND provolatile = 'v')"
+    return bool(called) and bool(catalog.scalar(connection, is_one, names=called))
+
+
 def _holds(
     connection: Connection,
     classified: Classified,

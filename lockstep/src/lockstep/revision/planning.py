@@ -151,6 +151,9 @@ class Planning:
         tables -= made | {(schema, rename.new_name or rename.table) for schema in {new_schema, None}}
         if made:
             tables.add((new_schema, rename.new_name or rename.table))
+        added = {one for one in self.touched.added if one[0] == rename.table}
+        self.touched.added -= added
+        self.touched.added |= {(rename.new_name or rename.table, column) for _, column in added}
 
     def next_place(self) -> int:
         """A number in the archive that nobody else has."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
+from lockstep.postgres.functions import is_volatile
 from lockstep.postgres.session import execute, transaction, unhurried
 from lockstep.steps.locks import brief
 from lockstep.steps.run import run_step
@@ -95,9 +96,9 @@ def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway)
         ledger.finish(connection, underway.revision)
 
 
-def _but_as_filled(step: Step, underway: Underway) -> Step:
+def _but_as_filled(connection: Connection, step: Step, underway: Underway) -> Step:
     """The copy of what people wrote into a column, without what fills of the revision put there: a corrected
-    file may fill it otherwise.
+    file may fill it otherwise. What is another value each time nobody can tell from theirs.
     """
     if step.copy is None or not step.copy.written:
         return step
@@ -108,7 +109,7 @@ def _but_as_filled(step: Step, underway: Underway) -> Step:
         for fill in fills
         if fill.table == table
         for name, expression in zip(fill.columns, fill.expressions, strict=False)
-        if name == column
+        if name == column and not is_volatile(connection, expression)
     ]
     statement = step.copy.statement.replace(UNFILLED, "".join(conditions))
     return replace(step, copy=replace(step.copy, statement=statement))
@@ -129,7 +130,7 @@ def _undo_step(
 ) -> None:
     statements = step.undo or ()
     for first in step.before_undo:
-        kept = _but_as_filled(first, underway)
+        kept = _but_as_filled(connection, first, underway)
         run_step(connection, pace, kept, kept.description, _nothing_to_record, again=True)
 
     def record() -> None:
