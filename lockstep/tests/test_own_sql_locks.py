@@ -36,6 +36,8 @@ WAYS = {
     "get_bind": "op.get_bind().execute(sa.text({!r}))",
     "driver": "op.get_bind().exec_driver_sql({!r})",
     "autocommit": "with op.get_context().autocommit_block(): op.execute({!r})",
+    "op.execute in a savepoint": "with op.get_bind().begin_nested(): op.execute({!r})",
+    "get_bind in a savepoint": "with op.get_bind().begin_nested() as _: op.get_bind().execute(sa.text({!r}))",
     "get_bind in autocommit": "with op.get_context().autocommit_block(): op.get_bind().exec_driver_sql({!r})",
 }
 SENT = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -90,6 +92,22 @@ def test_what_locks_a_table_does_not_queue_behind_its_readers(
 ) -> None:
     project.revision(way.format(sql))
     with cluster18.connect(database, autocommit=False) as reader, cluster18.connect(database) as service:
+        reader.execute("SELECT FROM owners")
+        with pytest.raises((LockstepError, DBAPIError), match=r"gave up|lock timeout"):
+            project.upgrade(pace=Pace(give_up_after=0.2))
+        service.execute("SET lock_timeout = '20ms'; SELECT count(*) FROM owners")
+        reader.rollback()
+    project.upgrade()
+
+
+@pytest.mark.parametrize("sql", ["VACUUM FULL owners", "VACUUM (FULL, ANALYZE) owners", "CLUSTER"])
+@pytest.mark.parametrize("way", [way for way in WAYS if "autocommit" in way])
+def test_what_cannot_run_in_a_transaction_does_not_queue_either(
+    sql: str, way: str, project: Project, cluster18: Cluster, database: str
+) -> None:
+    project.revision(WAYS[way].format(sql))
+    with cluster18.connect(database, autocommit=False) as reader, cluster18.connect(database) as service:
+        service.execute("CLUSTER owners USING owners_pkey")
         reader.execute("SELECT FROM owners")
         with pytest.raises((LockstepError, DBAPIError), match=r"gave up|lock timeout"):
             project.upgrade(pace=Pace(give_up_after=0.2))

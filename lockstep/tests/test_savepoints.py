@@ -12,11 +12,14 @@ from databases import on_tables
 from lockstep import LockstepError
 from project import Project
 from state import catalog_of, rows_of
+from test_locks import Told, told, under_way
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from testing.cluster import Cluster
+
+__all__ = ["told"]  # a fixture
 
 IN_SAVEPOINTS = """
 bind = op.get_bind()
@@ -75,3 +78,25 @@ def test_an_upgrade_says_that_it_cannot_give_back_there(
     project.downgrade("base")
     with pytest.raises(LockstepError, match="the values that a downgrade kept cannot be given back"):
         project.upgrade()
+
+
+@pytest.mark.parametrize("short_way", [True, False], ids=["together", "steps"])
+@pytest.mark.parametrize(
+    "change",
+    ["op.add_column('posts', sa.Column('x', sa.Integer()))", "bind.execute(sa.text('LOCK TABLE posts'))"],
+)
+def test_a_lock_that_is_not_had_there_is_no_reason_to_take_another_path(
+    change: str, *, short_way: bool, cluster: Cluster, database: str, tmp_path: Path, told: Told
+) -> None:
+    project = on_tables(cluster, database, tmp_path, SCHEMA + ROWS)
+    project.revision(
+        f"bind = op.get_bind()\ntry:\n    with bind.begin_nested():\n        {change}\nexcept Exception:\n"
+        "    op.create_table('another_path', sa.Column('id', sa.Integer()))"
+    )
+    with cluster.connect(database, autocommit=False) as reader, cluster.connect(database) as service:
+        reader.execute("SELECT FROM posts")
+        with under_way(lambda: project.upgrade(short_way=short_way)):
+            told.wait_for("did not get its lock")
+            service.execute("SET lock_timeout = '500ms'; SELECT count(*) FROM posts")
+            reader.rollback()
+        assert service.execute("SELECT to_regclass('another_path')").fetchone() == (None,)

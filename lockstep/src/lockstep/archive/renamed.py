@@ -46,9 +46,9 @@ def columns_before(planning: Planning, table: Table, columns: Iterable[str]) -> 
 
 
 def details(planning: Planning, table: Table, columns: Iterable[str], column: str | None) -> dict[str, Any]:
-    """What is written down beside something that a downgrade keeps; nothing where nothing was renamed."""
+    """What is written down beside something that a downgrade keeps."""
     if not planning.touched.renames:
-        return {}
+        return {"passed": 0}
     return {
         "end": before(planning, (table.schema, table.name, column)),
         "columns": columns_before(planning, table, columns),
@@ -89,15 +89,31 @@ def find_table(planning: Planning, kept: Kept) -> Table | None:
 def made_here(planning: Planning, kept: Sequence[Kept], name: Name) -> list[Kept]:
     """Of the columns that are kept, those that the one is that the revision adds now by this name.
 
-    A downgrade drops first what the upgrade has added last: of two columns that had the name one after the
-    other, the first one was kept after more renames.
+    Two columns may have had the name one after the other: a downgrade that goes the way back has as many
+    renames to come when it keeps one as the upgrade has before it.
     """
-    named = [one for one in kept if (one.schema, one.table, one.column) == name]
-    taken_back = [one for one in named if one.details.get("after") == len(planning.touched.renames)]
-    dropped = [one for one in named if "after" not in one.details]
-    most = max((one.details.get("passed", 0) for one in dropped), default=0)
-    first = [one for one in dropped if one.details.get("passed", 0) == most]
-    return [one for one in named if one in taken_back or one in first]
+    here = len(planning.touched.renames)
+
+    def is_here(one: Kept) -> bool:
+        if "total" in one.details:
+            return bool(one.details["total"] - one.details["passed"] == here)
+        return bool(one.details.get("after", here) == here)
+
+    return [one for one in kept if (one.schema, one.table, one.column) == name and is_here(one)]
+
+
+def note_total(planning: Planning) -> None:
+    """At the end of a downgrade that has renamed something: how many renames there were."""
+    if planning.direction == "downgrade" and planning.touched.renames:
+        catalog.scalar(
+            planning.connection,
+            "UPDATE lockstep.archive SET details = details || jsonb_build_object('total', %(total)s) "
+            "WHERE version_table = %(version_table)s AND revision = %(revision)s AND state = 'kept' "
+            "AND details ? 'passed' AND NOT details ? 'total' RETURNING id",
+            total=len(planning.touched.renames),
+            version_table=planning.version_table,
+            revision=planning.revision,
+        )
 
 
 def names_of(kept: Kept) -> set[tuple[str, str]]:

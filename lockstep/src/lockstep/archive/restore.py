@@ -47,9 +47,10 @@ def restore_the_rest(migrator: Migrator) -> None:
     """Give back whole tables, then columns, by the names that they have at the end of the revision: a table
     that it renamed, made by SQL of its own, or filled.
 
-    Operations, written down like the revision's own.
+    Operations, written down like the revision's own. A downgrade writes down how much it has renamed.
     """
     with migrator.unheard():
+        renamed.note_total(migrator.planning)
         kept = registry.of_revision(migrator.planning)
         given_back = _given_back(migrator.planning)
     tables = [one for one in kept if one.kind == "table"]

@@ -15,7 +15,7 @@ from lockstep.operations.execute_concurrently import concurrent_index
 from lockstep.operations.register import Call, performs
 from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import qualified
-from lockstep.postgres.functions import changes_nothing, only_touches_rows
+from lockstep.postgres.functions import changes_nothing, makes_nobody_wait, only_touches_rows
 from lockstep.postgres.heavy import refuse_heavy
 from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.revision.made import is_temporary
@@ -62,9 +62,15 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
     call.planning.note_written(classified)
     with call.migrator.unheard():
         patient = only_touches_rows(call.planning.connection, classified)
+        blocks = not classified.waits_for_transactions and not makes_nobody_wait(
+            call.planning.connection, classified
+        )
+        if call.planning.in_savepoint():
+            _refuse_heavy(call, classified)
     return call.perform(
         lambda: _plan(call, classified),
         patient=patient,
+        blocks=blocks,
         session=Classified(session) if session else None,
     )
 
@@ -84,8 +90,12 @@ def _plan(call: Call[ops.ExecuteSQLOp], classified: Classified) -> Plan:
     steps = concurrent_index(call.planning.connection, classified)
     if steps is not None:
         return steps
-    refuse_heavy(call.planning.connection, call.name, classified, partial(large_table, call.planning))
+    _refuse_heavy(call, classified)
     return AsWritten(undo=_undo(call, classified))
+
+
+def _refuse_heavy(call: Call[ops.ExecuteSQLOp], classified: Classified) -> None:
+    refuse_heavy(call.planning.connection, call.name, classified, partial(large_table, call.planning))
 
 
 _DROPS = {

@@ -86,11 +86,13 @@ class Call(Generic[Op]):
         plan: Callable[[], Plan],
         *,
         patient: bool = False,
+        blocks: bool = False,
         session: Classified | None = None,
     ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
-        ``patient``: its locks make nobody wait, so it may wait for them. ``session`` is what of it lives as
+        ``patient``: its locks make nobody wait, so it may wait for them; ``blocks``: others queue behind it,
+        also where it cannot run in a transaction. ``session`` is what of it lives as
         long as the session: set again where the rest was done by a process that is gone.
         """
         planned: Plan = AsWritten(undo=None)
@@ -110,6 +112,7 @@ class Call(Generic[Op]):
                 locks=lambda: planned.locks if isinstance(planned, AsWritten) else (),
                 table=_table_of(self.operation),
                 patient=patient,
+                blocks=blocks,
                 fingerprint=self.fingerprint,
                 session=session,
             )

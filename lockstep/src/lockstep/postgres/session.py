@@ -72,12 +72,13 @@ _LIMITS = ("lock_timeout", "statement_timeout")
 
 
 @contextmanager
-def unhurried(connection: Connection) -> Iterator[None]:
-    """Neither lock_timeout nor statement_timeout, for what blocks nobody; afterwards those that the session
-    had: the revision or its env.py may have set them.
+def unhurried(connection: Connection, *, lock_timeout: float = 0) -> Iterator[None]:
+    """Neither lock_timeout nor statement_timeout, for what blocks nobody; what does has seconds of the first.
+    Afterwards those that the session had: the revision or its env.py may have set them.
     """
+    limits = {"lock_timeout": f"{round(lock_timeout * 1000)}ms", "statement_timeout": "0"}
     asked = [f"current_setting('{name}')" for name in _LIMITS]
-    lifted = [f"set_config('{name}', '0', false)" for name in _LIMITS]
+    lifted = [f"set_config('{name}', '{value}', false)" for name, value in limits.items()]
     before = execute(connection, f"SELECT {', '.join(asked + lifted)}").one()
     try:
         yield

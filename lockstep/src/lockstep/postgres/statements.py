@@ -33,7 +33,7 @@ class StatementKind(StrEnum):
     """ANALYZE, VACUUM, COMMENT, CHECKPOINT: nobody needs it taken back."""
     DDL = "ddl"
     LOCK = "lock"
-    """LOCK TABLE."""
+    """LOCK TABLE, VACUUM FULL."""
     TRANSACTION = "transaction control"
     UNKNOWN = "unknown"
     """What cannot be parsed, or is built at run time (EXECUTE in a DO block, CALL)."""
@@ -192,6 +192,8 @@ _SETTERS = {"set_config", "setseed"}
 
 def _kind(name: str, fields: Node) -> tuple[StatementKind, bool]:
     """The kind of a statement, and whether what it sets ends with the transaction."""
+    if name == "VacuumStmt" and any(one["defname"] == "full" for one in syntax.nodes(fields, "DefElem")):
+        return StatementKind.LOCK, False
     if name == "SelectStmt" and "intoClause" not in fields:
         if syntax.writes_rows(fields):
             return StatementKind.WRITES_ROWS, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,14 @@ import sqlalchemy as sa
 from lockstep.errors import CannotContinueError, LockstepError
 from lockstep.postgres.functions import makes_nobody_wait
 from lockstep.postgres.heavy import refuse_heavy
+from lockstep.postgres.session import sqlstate
 from lockstep.postgres.statements import StatementKind, classify
 from lockstep.revision import made
 from lockstep.revision.journal import Journal, Sent
 from lockstep.revision.session_state import refuse_reset
 from lockstep.revision.together import large_table
 from lockstep.scopes import is_plain
+from lockstep.steps.locks import RETRIED
 from lockstep.steps.step import Step
 
 if TYPE_CHECKING:
@@ -81,6 +84,8 @@ class Listener:
         """Why a statement of the revision's own was refused, whatever its code makes of that."""
         self.together_with: str | None = None
         """What is sent in one statement with the next one that writes the version table."""
+        self.lost_lock = False
+        """Whether a statement in a savepoint did not get its lock: the revision may not take another path."""
         self.made: list[str] = []
         """What takes back the types that the operation at hand has made on the way, the last one first."""
 
@@ -113,7 +118,7 @@ class Listener:
             for statement in step.undo or ()
             if statement.startswith("DROP TYPE")
         )
-        self.timed_out = False
+        self.timed_out = self.lost_lock = False
         self.refused = None
         self.made = []
 
@@ -187,8 +192,6 @@ class Listener:
         """Let go of what others need, and wait only so long where waiting makes others wait. Refuse what
         would hold a lock for long.
         """
-        if connection.in_nested_transaction():
-            return
         if not is_plain() and self.planning is not None:
             name = " ".join(classified.statements[0].text.split())[:60] if classified.statements else ""
             refuse_heavy(connection, name, classified, partial(large_table, self.planning))
@@ -198,7 +201,7 @@ class Listener:
                 self._limit_session(connection)
                 self.timed_out = True
             return
-        if not is_plain():
+        if not is_plain() and not connection.in_nested_transaction():
             self._before_own()
         self._limit("0" if patient else f"{round(self._lock_timeout * 1000)}ms")
         self.timed_out = True
@@ -291,6 +294,8 @@ class Listener:
             self._record.savepoint(str(name))
 
     def _rollback_savepoint(self, _connection: Connection, name: str, _context: None) -> None:
+        error = sys.exc_info()[1]
+        self.lost_lock |= self.timed_out and error is not None and sqlstate(error) in RETRIED
         if self._record is not None and self._hears:
             self._record.rollback_to(name)
 

@@ -106,6 +106,8 @@ class OpenTransaction:
         """Raise Interrupted where the transaction was broken off for somebody who waited, or has to be."""
         if self.together and self.interruption is not None:
             raise Interrupted(self.interruption)
+        if self.listener.lost_lock:
+            raise Interrupted("a statement in a savepoint did not get its lock")
 
     @property
     def interruption(self) -> str | None:
@@ -171,6 +173,14 @@ class OpenTransaction:
         self.limit(LOCK_TIMEOUT)
         self._watch()
         self._holds = True
+
+    @contextmanager
+    def in_savepoint(self, *, patient: bool) -> Iterator[None]:
+        """An operation inside a savepoint of the revision's own: it does not queue either."""
+        self.limit("0" if patient else LOCK_TIMEOUT)
+        self.listener.timed_out = True
+        yield
+        self.listener.timed_out = False
 
     def limit(self, lock_timeout: str) -> None:
         """How long the statements that follow wait for their locks. While nobody else is connected there is
@@ -263,7 +273,7 @@ class OpenTransaction:
     def roll_back(self) -> None:
         """Roll back what is not committed, with what was to be written down of it."""
         self._rest()
-        self.together = False
+        self.together = self.listener.lost_lock = False
         self.listener.forget()
         # A COMMIT that follows finds nothing to commit.
         with self.listener.hearing(hears=False), suppress(DBAPIError):

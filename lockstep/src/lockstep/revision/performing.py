@@ -17,6 +17,7 @@ from lockstep.revision import privileges, together
 from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
+from lockstep.steps.alone import run_alone
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
 from lockstep.steps.run import Trace, explain, left_nothing, run_step
 from lockstep.steps.step import IN_ONE_TRANSACTION, Kind, Step
@@ -50,9 +51,10 @@ class Work:
 
     ``steps`` plans it (None: it runs as written), ``as_written`` runs what plain Alembic runs. ``table`` is
     locked first and looked at again where it was taken for empty. ``patient``: its locks make nobody wait, so
-    it may wait for them. ``undo`` gives what takes the operation back as written, asked before it runs.
-    ``fingerprint`` tells it from another operation of the same name. ``session`` are its statements
-    whose effect lives as long as the session: set again where it was done before.
+    it may wait for them; ``blocks``: others queue behind it, also where it cannot run in a transaction.
+    ``undo`` gives what takes the operation back as written, asked before it runs. ``fingerprint`` tells it
+    from another operation of the same name. ``session`` are its statements whose effect lives as long as the
+    session: set again where it was done before.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Work:
     locks: Callable[[], Locks] = tuple
     table: tuple[str, str | None] | None = None
     patient: bool = False
+    blocks: bool = False
     fingerprint: Callable[[], str | None] = lambda: None
     session: Classified | None = None
 
@@ -96,7 +99,8 @@ class Performing:
                 self._planning.warn(
                     f"{work.name}: inside a savepoint of the revision's own, so it runs as plain Alembic does"
                 )
-                return self._inside(work, new)
+                with self._transaction.in_savepoint(patient=work.patient):
+                    return self._inside(work, new)
             if not self._transaction.together or in_autocommit(self._planning.connection):
                 return self._apart(work, new)
             try:
@@ -216,10 +220,10 @@ class Performing:
         with transaction(connection):
             self._record.write(connection, begun, 0)
         try:
-            with unhurried(connection), watch(connection, entry.says, self._planning.pace):
-                result = work.as_written()
+            pace = self._planning.pace
+            result = run_alone(connection, pace, entry.says, work.as_written, blocks=work.blocks)
             self._transaction.state.refuse_lost(connection)
-        except DBAPIError:
+        except (DBAPIError, LockstepError):
             with suppress(DBAPIError):  # where it is lost, nobody knows
                 if catalog.scalar(connection, _UNFINISHED) == unfinished:
                     self._record.forget(connection, begun)

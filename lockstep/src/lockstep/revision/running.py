@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from lockstep import private_names
+from lockstep.errors import LockstepError
 from lockstep.postgres.session import loss_of, sqlstate, transaction
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
 from lockstep.revision.undo import can_undo, did_nothing
@@ -53,6 +54,11 @@ class Running:
                 self._again(f"{stop}: the revision runs again with all its plans", level=logging.DEBUG)
                 plans_small = True
             except (RunInSteps, Interrupted) as stop:
+                if not together:
+                    if self._is_over(started):
+                        raise LockstepError(f"{stop}: gave up") from stop
+                    pause(attempt)
+                    attempt += 1
                 self._again(f"{stop}: the revision is run in steps")
                 together = False
             except Exception as error:
@@ -73,13 +79,16 @@ class Running:
                 return
 
     def _may_try_again(self, error: Exception, started: float) -> bool:
-        impatient = self._planning.pace.give_up_after
         return (
             isinstance(error, DBAPIError)
             and self._transaction.listener.timed_out
             and sqlstate(error) in RETRIED
-            and (impatient is None or time.monotonic() - started <= impatient)
+            and not self._is_over(started)
         )
+
+    def _is_over(self, started: float) -> bool:
+        impatient = self._planning.pace.give_up_after
+        return impatient is not None and time.monotonic() - started > impatient
 
     def _restart(self, *, together: bool, plans_small: bool) -> None:
         self._planning.touched.clear()
