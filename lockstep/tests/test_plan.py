@@ -247,9 +247,15 @@ def test_revisions_import_what_env_py_alone_finds(tmp_path: Path, cluster18: Clu
     (project / "lib" / "found_by_env.py").write_text("NAME = 'tags'\n")
     settings = project / "migrations" / "env.py"
     settings.write_text(f"import sys\nsys.path.insert(0, {str(project / 'lib')!r})\n{settings.read_text()}")
-    revision(project, "r1", "op.create_table(found_by_env.NAME, sa.Column('id', sa.Integer()))", "first")
+    tags = "op.create_table(found_by_env.NAME, sa.Column('id', sa.Integer()))"
+    revision(project, "r1", tags, "first", "op.drop_table('tags')")
     file = project / "migrations" / "versions" / "r1.py"
-    file.write_text(f"import found_by_env\n{file.read_text()}")
+    file.write_text(f"import found_by_env\nimport time, xml\n{file.read_text()}")
     status, found = planned(project)
     assert status == 0
     assert [one["revision"] for one in found["revisions"]] == ["r1"]
+    lockstep(project, "snapshot")
+    status, lines, errors = lockstep(project, "check")
+    assert (status, lines) == (0, ["one head, its snapshots, and the way down and up again are in order"]), (
+        errors
+    )

@@ -28,8 +28,8 @@ def register(main: typer.Typer) -> None:
         """
         with one_line_errors(UNKNOWN):
             project = Project(config, name)
-            wrong = checks.heads(project)
             with Trial(project, server, all_ignored(project, ignore)) as trial:
+                wrong = checks.heads(project)
                 wrong += map(str, checks.stale(trial, Files(project.script)))
                 wrong += checks.there_and_back(trial)
         for line in wrong:

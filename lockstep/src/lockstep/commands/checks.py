@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def heads(project: Project) -> list[str]:
     """More than one head, in a line."""
+    project.load()
     found = project.script.get_heads()
     if len(found) < 2:
         return []

@@ -44,8 +44,9 @@ def imported(files: Iterable[str], root: Path) -> set[Path]:
         path, package = todo.pop()
         for name in _names(path, package):
             module = sys.modules.get(name)
-            file = Path(getattr(module, "__file__", None) or "").absolute()
-            if file not in found and _is_own(file, root):
+            # None of what is built in; None, too, of a folder that is a package without an __init__.py.
+            file = Path(getattr(module, "__file__", None) or "built-in").absolute()
+            if file.suffix == ".py" and file not in found and _is_own(file, root):
                 found.add(file)
                 todo.append((file, getattr(module, "__package__", None) or ""))
     return found
