@@ -60,7 +60,7 @@ def test_what_a_revision_imports_and_reads_is_part_of_the_plan(project: Path) ->
     (project / "more.sql").write_text("SELECT 1")
     revision(
         project, "b",
-        "import helpers\n    op.execute(open('more.sql').read())\n"
+        "import helpers\n    from typing import Any\n    op.execute(open('more.sql').read())\n"
         "    op.add_column('posts', sa.Column(helpers.names.COLUMN, sa.Text()))", "a",
     )  # fmt: skip
     revision(project, "c", "pass", "b")
