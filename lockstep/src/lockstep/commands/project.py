@@ -13,7 +13,7 @@ import typer
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from alembic.util import CommandError, load_python_file
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
@@ -92,11 +92,22 @@ def in_silence() -> Iterator[None]:
 
 @contextmanager
 def one_line_errors(status: int = 1) -> Iterator[None]:
-    """Print an error of Lockstep's or Alembic's as one line, and exit with that status."""
+    """Print an error of Lockstep's or Alembic's, or of a revision's file, as one line, and exit with that
+    status.
+    """
     try:
         yield
     except CommandError as error:
         typer.echo(f"lockstep: {error}", err=True)
+        raise typer.Exit(status) from None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        loading = [n for n, one in enumerate(frames) if one.name == load_python_file.__name__]
+        if not loading:
+            raise
+        inside = [one for one in frames[loading[-1] :] if not one.filename.startswith("<frozen")]
+        said = _raised(error, Path(inside[-1].filename), adopted=False)
+        typer.echo(f"lockstep: {said}", err=True)
         raise typer.Exit(status) from None
 
 
