@@ -1,4 +1,6 @@
-"""What is measured: Folkmoot with a route that does nothing but log in, and its naive twin."""
+"""What is measured: Folkmoot with routes that log in and do nothing else, or make a page of what they have
+read before; and its naive twin.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,14 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from folkmoot import app as folkmoot
-from folkmoot.people.caller import MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.pages import discussion, front
+from folkmoot.people.caller import Anonymous, MemberBearer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from folkmoot.postgres.pool import Connection, Pool
+    from folkmoot.postgres.statement import Statement
 
 
 async def noop(caller: MemberBearer) -> Response:
@@ -23,9 +29,35 @@ async def noop(caller: MemberBearer) -> Response:
     return Response(b"{}", media_type="application/json")
 
 
+class Remembering(Anonymous):
+    """Somebody who asks the database for each thing once: what a page costs then is its HTML."""
+
+    def __init__(self, pool: Pool, rows: dict[str, list[asyncpg.Record]]) -> None:
+        super().__init__(pool)
+        self._rows = rows
+
+    async def ask(
+        self, statement: Statement, *, within: Connection | None = None, **values: Any
+    ) -> list[asyncpg.Record]:
+        key = f"{statement.sql} {values}"
+        if key not in self._rows:
+            self._rows[key] = await super().ask(statement, within=within, **values)
+        return self._rows[key]
+
+
 def measured() -> FastAPI:
     app = folkmoot.create_app()
     app.add_api_route("/noop", noop)
+    rows: dict[str, list[asyncpg.Record]] = {}
+
+    async def rendered_front(request: Request) -> Response:
+        return await front.front(request, Remembering(request.app.state.pool, rows))
+
+    async def rendered_post(request: Request, post_id: int) -> Response:
+        return await discussion.show_post(request, Remembering(request.app.state.pool, rows), post_id)
+
+    app.add_api_route("/noop/", rendered_front)
+    app.add_api_route("/noop/p/{post_id}", rendered_post)
     return app
 
 

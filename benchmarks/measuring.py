@@ -83,10 +83,12 @@ class Run:
             warm_up=self.options.thorough,
         )  # fmt: skip
 
-    def noop(self) -> float:
-        """Requests/s of a route that does nothing but check the login."""
+    def noop(self, page: str | None = None) -> float:
+        """Requests/s of a route that does nothing but check the login, or make a page of what it has read."""
+        site, base = self.usual
+        if page is not None:
+            return self.load(base, [Request(f"/noop{page}")]).per_second
         if self._noop is None or self.options.thorough:
-            site, base = self.usual
             self._noop = self.load(base, [Request("/noop", token) for token in site.tokens[:1000]]).per_second
         return self._noop
 

@@ -11,13 +11,17 @@ from benchmarks.http_load import Request
 from benchmarks.measuring import Run, check
 from benchmarks.site import ABSENT, COMMON, RARE, Site, amounts
 from folkmoot.commands.made_up import Amounts
-from folkmoot.posts import posts, votes
-from folkmoot.posts.list_queries import Sort, in_order
+from folkmoot.pages.discussion import COMMENTS
+from folkmoot.pages.front import POSTS
+from folkmoot.posts import comment_queries, posts, votes
+from folkmoot.posts.list_queries import Sort, Which, in_order
 
 if TYPE_CHECKING:
     from benchmarks.report import Part
     from folkmoot.postgres.statement import Statement
 
+#: How many comments a page of the API has here.
+_THREAD = 100
 WORDS = {"a word in 1%": COMMON, "a word in 0.01%": RARE, "a word in none": ABSENT}
 
 
@@ -36,7 +40,24 @@ def _statements(*, reader: bool) -> dict[str, str]:
         for sort in Sort
     }
     one = posts.ONE if reader else posts.ONE_FOR_NOBODY
-    return {**found, "one post": _with(one, **who, post=":post")}
+    thread = comment_queries.THREAD if reader else comment_queries.THREAD_FOR_NOBODY
+    return {
+        **found,
+        "one post": _with(one, **who, post=":post"),
+        f"{_THREAD} comments": _with(thread, **who, post=":discussed", after="'{}'", count=str(_THREAD + 1)),
+    }
+
+
+def _pages(post: int) -> dict[str, str]:
+    """What the pages' routes run for somebody who is not logged in."""
+    nobody = {"person": "NULL", "session": "NULL"}
+    first = {"id": str(2**63 - 1), "hot": "'Infinity'", "snapshot": "NULL"}
+    hot = in_order(Sort.hot, known=False, owner=False, which=Which.published)
+    one = _with(posts.ONE_FOR_NOBODY, **nobody, post=":discussed")
+    thread = _with(
+        comment_queries.THREAD_FOR_NOBODY, **nobody, post=":discussed", after="'{}'", count=str(COMMENTS + 1)
+    )
+    return {"/": _with(hot, **nobody, **first, count=str(POSTS + 1)), f"/p/{post}": f"{one};\n{thread}"}
 
 
 def shares(run: Run, part: Part) -> None:
@@ -50,9 +71,22 @@ def shares(run: Run, part: Part) -> None:
     for reader in (False, True):
         tokens = site.tokens[:1000] if reader else ["-"] * 1000
         for name, statement in _statements(reader=reader).items():
-            paths = [f"/posts/{n}" for n in published] if name == "one post" else [f"/posts?sort={name}"]
+            paths = {
+                "one post": [f"/posts/{n}" for n in published],
+                f"{_THREAD} comments": [f"/posts/{site.discussed}/comments?limit={_THREAD}"],
+            }.get(name, [f"/posts?sort={name}"])
             requests = [Request(paths[n % len(paths)], token) for n, token in enumerate(tokens)]
             _share(run, f"{name}, {'logged in' if reader else 'anonymous'}", requests, statement, part)
+    with site.connect() as connection:
+        said = connection.execute(
+            "SELECT count(*) FROM comments WHERE post_id = %s", (site.discussed,)
+        ).fetchone()
+    names = {
+        "/": "the front page as HTML",
+        f"/p/{site.discussed}": f"a post with {said[0] if said else 0} comments as HTML",
+    }
+    for path, statement in _pages(site.discussed).items():
+        _share(run, names[path], [Request(path)], statement, part, noop=run.noop(path), least=0.30)
     anywhere = [n for n in range(1, site.amounts.posts + 1) if (n - 1) % 50 != 7]
     every = [
         Request(f"/posts/{random.choice(anywhere)}/vote", random.choice(site.tokens), "PUT")
@@ -67,15 +101,23 @@ def shares(run: Run, part: Part) -> None:
     )
 
 
-def _share(run: Run, name: str, requests: list[Request], statement: str, part: Part) -> None:
+def _share(
+    run: Run,
+    name: str,
+    requests: list[Request],
+    statement: str,
+    part: Part,
+    noop: float | None = None,
+    least: float = 0.40,
+) -> None:
     site, base = run.usual
-    noop = run.noop()
+    noop = noop or run.noop()
     route = run.load(base, requests)
     check(part, name, route)
     tps = site.pgbench(statement, run.options.seconds)
     share = route.per_second * (1 / noop + 1 / tps)
     figures = (f"{figure:.0f}" for figure in (route.per_second, noop, tps))
-    part.row(name, *figures, f"{share:.2f}", "0.40")
+    part.row(name, *figures, f"{share:.2f}", f"{least:.2f}")
 
 
 def twin(run: Run, part: Part) -> None:
@@ -152,13 +194,19 @@ def growth(run: Run, part: Part) -> None:
     paths = {
         "new": "/posts", "one post": "/posts/{}", "top": "/posts?sort=top", "hot": "/posts?sort=hot",
         "one owner's": "/posts?owner={}", "one owner's top": "/posts?owner={}&sort=top",
+        "comments": "/posts/{discussed}/comments?limit=100", "front page as HTML": "/",
+        "a post as HTML": "/p/{discussed}",
     }  # fmt: skip
     for name in list(paths) if run.options.thorough else list(paths)[:2]:
-        for whom in ("anonymous", "logged in"):
+        # The pages take cookies and no token.
+        for whom in ("anonymous", "logged in")[: 1 if "HTML" in name else 2]:
             measured = [
                 (
                     base,
-                    [Request(paths[name].format(site.amounts.users // 2), t) for t in _readers(site, whom)],
+                    [
+                        Request(paths[name].format(site.amounts.users // 2, discussed=site.discussed), token)
+                        for token in _readers(site, whom)
+                    ],
                 )
                 for base, site in ((before, small), (after, large))
             ]

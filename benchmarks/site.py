@@ -50,18 +50,28 @@ _TOKENS = 5000
 Filling = Callable[[psycopg.Connection, Amounts], None]
 INDEXES = """
     SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index AS i
-     WHERE i.indrelid IN ('posts'::regclass, 'post_ranks'::regclass, 'votes'::regclass)
+     WHERE i.indrelid::regclass::text IN ('posts', 'post_ranks', 'votes', 'comments', 'comment_votes')
        AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid)
 """
+_COUNTED = ("votes", "comments", "comment_votes")
 _COUNT = """
-    UPDATE post_ranks AS r SET votes = c.n
-      FROM (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) AS c WHERE c.post_id = r.post_id
+    UPDATE post_ranks AS r SET votes = coalesce(v.n, 0), comments = coalesce(c.n, 0) FROM posts AS p
+      LEFT JOIN (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) AS v ON v.post_id = p.id
+      LEFT JOIN (SELECT post_id, count(*) AS n FROM comments GROUP BY post_id) AS c ON c.post_id = p.id
+     WHERE p.id = r.post_id;
+    UPDATE comments AS c SET votes = v.n
+      FROM (SELECT post_id, comment_id, count(*) AS n FROM comment_votes GROUP BY 1, 2) AS v
+     WHERE v.post_id = c.post_id AND v.comment_id = c.id
+"""
+#: The post whose number of comments is next to this one is the one that is read with its discussion.
+_DISCUSSED = """
+    SELECT post_id FROM post_ranks WHERE published ORDER BY abs(comments - 200), post_id LIMIT 1
 """
 
 
 def amounts(posts: int) -> Amounts:
-    """As many people and votes as there are for one post: five posts and fifty votes a person."""
-    return Amounts(posts // 5, posts, posts * 10)
+    """As many people, votes and comments as there are for one post: five posts and fifty of each a person."""
+    return Amounts(posts // 5, posts, posts * 10, posts * 10)
 
 
 def seed_fast(connection: psycopg.Connection, rows: Amounts) -> None:
@@ -69,7 +79,8 @@ def seed_fast(connection: psycopg.Connection, rows: Amounts) -> None:
     indexes = connection.execute(INDEXES).fetchall()
     for name, _ in indexes:
         connection.execute(f"DROP INDEX {name}".encode())
-    connection.execute("ALTER TABLE votes DISABLE TRIGGER ALL")
+    for table in _COUNTED:
+        connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL".encode())
     quiet = None if sys.stdout.isatty() else Console(quiet=True)
     seed(connection, rows, password_hash=HASHER.hash(PASSWORD), console=quiet)
     for word, every in ((COMMON, 100), (RARE, 10_000)):
@@ -77,7 +88,8 @@ def seed_fast(connection: psycopg.Connection, rows: Amounts) -> None:
             "UPDATE posts SET content = content || ' ' || %s WHERE id %% %s = 7", (word, every)
         )
     connection.execute(_COUNT)
-    connection.execute("ALTER TABLE votes ENABLE TRIGGER ALL")
+    for table in _COUNTED:
+        connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER ALL".encode())
     for _, definition in indexes:
         connection.execute(definition.encode())
 
@@ -100,6 +112,9 @@ class Site:
             ).fetchone()
             connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
+            discussed = connection.execute(_DISCUSSED).fetchone()
+            #: The post that is read with its discussion.
+            self.discussed = discussed[0] if discussed else 1
             self.emails = [row[0] for row in connection.execute("SELECT email FROM users LIMIT 100")]
         self.took = time.monotonic() - began
         assert first is not None
@@ -167,7 +182,8 @@ class Site:
         script = (
             f"\\set user random({self.first_user}, {self.first_user + self.amounts.users - 1})\n"
             f"\\set session :user + {self.first_session - self.first_user}\n"
-            f"\\set post random(1, {self.amounts.posts})\n\\set count 11\n{statement};\n"
+            f"\\set post random(1, {self.amounts.posts})\n\\set count 11\n"
+            f"\\set discussed {self.discussed}\n{statement};\n"
         )
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
             file.write(script)
@@ -213,7 +229,8 @@ def _free_port() -> int:
 
 
 def _wait_for(url: str) -> None:
-    for _ in range(200):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         try:
             urlopen(url, timeout=5).close()
         except OSError:

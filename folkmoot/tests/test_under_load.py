@@ -199,3 +199,53 @@ def test_a_thousand_people_vote_on_ten_posts_while_others_are_deleted(
         )
         assert result.failed == 0
         assert recount(connection, repair=False) == []
+
+
+@pytest.mark.prove
+def test_a_thousand_people_comment_delete_and_vote_while_posts_are_deleted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = cluster.url(cluster.create_database())
+    monkeypatch.setenv("DATABASE_URL", url)
+    command.upgrade(revisions.config(), "head")
+    people = _populate(url, 1100)
+    tokens, random = Tokens(SECRET, timedelta(hours=1)), Random(1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO posts (title, content, owner_id) SELECT 't', 'c', 1 FROM posts")
+        # A comment of each person on each post, those on the posts that stay first.
+        connection.execute(
+            "INSERT INTO comments (post_id, owner_id, content) SELECT p, u, 'said' "
+            "FROM generate_series(1, 20) p, generate_series(1, 1100) u ORDER BY p, u"
+        )
+        requests = []
+        for person in people[:1000]:
+            token = tokens.write(*person)
+            for _ in range(5):
+                post = random.randint(1, 20)
+                said = f"/posts/{post}/comments"
+                one = f"{said}/{(post - 1) * 1100 + random.randint(1, 1100)}"
+                mine = f"{said}/{(post - 1) * 1100 + person[0]}"
+                answer = f'{{"content":"x","parent_id":{one.rpartition("/")[2]}}}'
+                requests += [
+                    http_load.Request(said, token, "POST", '{"content":"x"}'),
+                    http_load.Request(said, token, "POST", answer),
+                    http_load.Request(f"{one}/vote", token, "PUT"),
+                    http_load.Request(f"{one}/vote", token, "DELETE"),
+                    http_load.Request(mine, token, "DELETE"),
+                    http_load.Request(said, token),
+                ]
+        random.shuffle(requests)
+        with _served() as (port, _):
+            load = http_load.start(f"http://127.0.0.1:{port}", requests, connections=100, seconds=15)
+            for post in range(11, 21):
+                connection.execute("DELETE FROM posts WHERE id = %s", (post,))
+            for user, _ in people[1000:]:
+                connection.execute("DELETE FROM users WHERE id = %s", (user,))
+            result = http_load.finish(load)
+            assert _answers(port)
+        # What is deleted meanwhile is not found, which the load generator counts as failed.
+        print(f"{result.requests} requests in {result.seconds:.0f} s, {result.failed} for what was deleted")
+        assert result.requests > 1000
+        assert recount(connection, repair=False) == []
+    errors = [line for line in cluster.log().splitlines() if " ERROR: " in line]
+    assert [line for line in errors if "violates foreign key" not in line] == []
