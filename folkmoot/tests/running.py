@@ -61,7 +61,7 @@ class Service:
             start_new_session=True,
         )
         try:
-            self.wait_until(200)
+            self.wait_until(200, seconds=60)
         except BaseException:
             self.kill()
             self._output.close()

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 
+from browser import Browser
 from folkmoot.http.problems import Unavailable
 from folkmoot.pages.schema_sight import Sight, Sights
+from folkmoot.pages.texts import text
 from folkmoot.postgres import revisions
+from folkmoot.postgres.models import Base
 from folkmoot.settings import load
 
 if TYPE_CHECKING:
@@ -34,9 +38,38 @@ def sights(cluster18: Cluster, database: str) -> Sights:
     return Sights(load(database_url=cluster18.url(database), secret_key="s" * 32))
 
 
-def test_it_is_not_there_where_the_database_is_not_the_embedded_one(api: Api) -> None:
-    for path in ("/schema", "/schema/live", "/schema/plan"):
-        assert api.get(path).status_code == 404
+def test_where_the_database_is_not_the_embedded_one_administrators_alone_see_it(api: Api) -> None:
+    paths = ("/schema", "/schema/live", "/schema/plan")
+    somebody = Browser(api)
+    for path in paths:
+        somebody.open(path)
+        assert somebody.path.startswith("/login")
+    ada = somebody.register("ada@example.com")
+    for path in paths:
+        ada.open(path)
+        assert ada.answer.status_code == 403
+    with api.connect() as connection:
+        connection.execute("UPDATE users SET administrator = true")
+    page = ada.open("/schema")
+    assert ada.answer.headers["cache-control"] == "private, no-store"
+    headings = {each.text for each in page.all("h3")}
+    assert {table.name for table in Base.metadata.sorted_tables} <= headings
+    assert len([*page.all("rect")]) == len(Base.metadata.tables)
+    assert text("schema.live.nothing") in ada.open("/schema/live").text
+
+
+@pytest.mark.prove
+def test_a_plan_says_what_is_pending(cluster18: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = cluster18.create_database()
+    monkeypatch.setenv("DATABASE_URL", cluster18.url(name))
+    command.upgrade(revisions.config(), "6c4e1f90b2d7")
+    sights = Sights(load(database_url=cluster18.url(name), secret_key="s" * 32))
+    found = asyncio.run(sights.everything.get())
+    plan = asyncio.run(sights.plan.get())
+    assert "failed" not in plan, plan
+    assert [one["revision"] for one in plan["revisions"]] == [*found.pending]
+    assert plan["with_lockstep"]
+    cluster18.drop_database(name)
 
 
 def test_everything_is_seen_and_nothing_is_wrong_at_head(sights: Sights) -> None:

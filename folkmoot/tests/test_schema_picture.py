@@ -8,7 +8,7 @@ from time import perf_counter
 
 import pytest
 
-from folkmoot.pages.picture import MOST, SIGN, Arrow, Box, Picture, picture
+from folkmoot.pages.picture import DETAILED, MOST, SIGN, Arrow, Box, Picture, picture
 from lockstep.snapshot.tables import Column, Reference, Table
 
 
@@ -64,7 +64,7 @@ def crosses(box: Box, one: tuple[float, float], other: tuple[float, float]) -> b
     )  # fmt: skip
 
 
-SHAPES = [(1, 0), (2, 1), (5, 6), (9, 8), (12, 20), (13, 20), (50, 50), (50, 75)]
+SHAPES = [(1, 0), (2, 1), (5, 6), (9, 8), (20, 25), (21, 25), (50, 50), (50, 75)]
 
 
 @pytest.mark.parametrize(("tables", "references"), SHAPES)
@@ -113,10 +113,10 @@ def test_a_line_fits_into_its_box() -> None:
 
 
 def test_few_tables_show_their_columns_and_many_their_keys() -> None:
-    few, many = drawn(made_up(12, 9, 1)), drawn(made_up(13, 9, 1))
+    few, many = drawn(made_up(DETAILED, 9, 1)), drawn(made_up(DETAILED + 1, 9, 1))
     assert {line.type for box in few.boxes for line in box.lines} == {"bigint", "timestamptz"}
     assert {line.mark for box in many.boxes for line in box.lines} <= {"PK", "FK"}
-    asked = made_up(13, 9, 1)
+    asked = made_up(DETAILED + 1, 9, 1)
     for box, of in zip(many.boxes, asked, strict=True):
         assert len(box.lines) + box.more == len(of.columns)
 

@@ -132,6 +132,25 @@ def test_what_was_changed_by_hand_is_told_with_what_undoes_it(host: Host, browse
         host.sql("DROP INDEX by_hand")
 
 
+@pytest.mark.prove
+def test_what_is_pending_has_a_plan(host: Host, opened: Open) -> None:
+    page = opened().new_page()
+    host.typed("alembic", "downgrade", "-1")
+    try:
+        page.goto(host.url)
+        while page.locator("#pending").count() == 0:
+            page.reload()
+        assert complaints(page) == []
+        expect(page.get_by_role("link", name=text("schema.pending.plan"))).to_be_visible()
+        page.goto(f"{host.url}/plan", timeout=100_000)  # the revisions run elsewhere first
+        expect(page.get_by_role("heading", level=1)).to_have_text(text("schema.plan.title"))
+        expect(page.locator("h2").first).to_contain_text(host.head)
+        expect(page.locator("tbody pre").first).to_be_visible()
+        assert complaints(page) == []
+    finally:
+        host.typed("alembic", "upgrade", host.head)
+
+
 @contextmanager
 def migrating(host: Host) -> Iterator[subprocess.Popen[bytes]]:
     """A newer program's revision that is under way, and held where it fills a column."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Up to so many tables a table has its columns, up to a number; of more tables the keys alone. Of still more
 #: nothing is drawn: nobody would find anything on it, and laying it out holds up the whole process.
-DETAILED, MOST = 12, 120
+DETAILED, MOST = 20, 120
 _COLUMNS, _KEYS = 14, 4
 #: In CSS pixels, as the stylesheet has them: a sign of the fixed-width type, a line, what is
 #: above the first one, around them, and before a column's name.

@@ -6,35 +6,44 @@ What it shows is Lockstep's; nothing is found out here. It only reads.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from folkmoot.http.problems import NotFound
+from folkmoot.http.problems import LoginRequired
 from folkmoot.pages import picture, site
 from folkmoot.pages.routes import PageRoute
+from folkmoot.pages.schema_sight import Sights
+from folkmoot.pages.visitor import Reader  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people import administrators
+from folkmoot.people.caller import Anonymous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from folkmoot.pages.schema_sight import Sights
     from lockstep.snapshot.tables import Reference, Table
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-def _sights(request: Request) -> Sights:
-    """What may be seen: by everybody on the embedded database, by nobody elsewhere."""
+async def _sights(request: Request, reader: Reader) -> Sights:
+    """What there is to see: for everybody on the embedded database, for administrators elsewhere."""
     if not request.app.state.settings.embedded:
-        raise NotFound
+        if isinstance(reader, Anonymous):
+            raise LoginRequired
+        async with administrators.acting(reader):
+            pass  # that they are one is enough
     sights: Sights = request.app.state.sights
     return sights
 
 
+_Seen = Annotated[Sights, Depends(_sights)]
+
+
 @router.get("/schema")
-async def schema(request: Request) -> Response:
+async def schema(request: Request, sights: _Seen) -> Response:
     """Show the schema."""
-    found = await _sights(request).everything.get()
+    found = await sights.everything.get()
     tables = found.tables or []
     return site.page(
         request,
@@ -49,15 +58,15 @@ async def schema(request: Request) -> Response:
 
 
 @router.get("/schema/live")
-async def live(request: Request) -> Response:
+async def live(request: Request, sights: _Seen) -> Response:
     """Show what is under way, for the page to put in place."""
-    return site.page(request, "schema_live.html", under_way=await _sights(request).live.get())
+    return site.page(request, "schema_live.html", under_way=await sights.live.get())
 
 
 @router.get("/schema/plan")
-async def plan(request: Request) -> Response:
+async def plan(request: Request, sights: _Seen) -> Response:
     """Show what the revisions that are pending would do."""
-    return site.page(request, "schema_plan.html", plan=await _sights(request).plan.get())
+    return site.page(request, "schema_plan.html", plan=await sights.plan.get())
 
 
 def _referred(tables: Iterable[Table]) -> dict[str, list[tuple[Table, Reference]]]:

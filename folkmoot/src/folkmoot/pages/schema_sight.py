@@ -35,6 +35,20 @@ _T = TypeVar("_T")
 KEPT, KEPT_LIVE, KEPT_PLAN = 3.0, 0.5, 60.0
 #: A page that looks longer than this is given up; a plan runs the revisions elsewhere first.
 _SECONDS, _PLAN_SECONDS = 15.0, 110.0
+#: Alembic's file for a process of its own; env.py reads of it how to log, too.
+_INI = """
+[alembic]
+script_location = {scripts}
+path_separator = os
+[loggers]
+keys = root
+[handlers]
+keys =
+[formatters]
+keys =
+[logger_root]
+handlers =
+"""
 #: The transaction cannot write, waits for no lock for longer than a moment, and ends.
 _BOUNDS = (
     "SET TRANSACTION READ ONLY",
@@ -113,7 +127,7 @@ class Sights:
         with tempfile.TemporaryDirectory(prefix="folkmoot-plan-") as folder:
             ini = Path(folder, "alembic.ini")
             where = str(revisions.scripts().dir).replace("%", "%%")
-            ini.write_text(f"[alembic]\nscript_location = {where}\npath_separator = os\n")
+            ini.write_text(_INI.format(scripts=where))
             try:
                 done = subprocess.run(  # noqa: S603 - nothing of it comes from a request
                     [Path(sys.executable).with_name("lockstep"), "plan", "--json", "--config", ini],
