@@ -9,8 +9,10 @@ import pytest
 
 from api import PASSWORD, Api
 from browser import Browser, Form, forms
+from folkmoot.mail import links
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.site import POLICY
+from folkmoot.postgres.pool import transaction
 from injections import STRINGS, dangerous, written
 
 if TYPE_CHECKING:
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     from httpx import Response
 
     from browser import Element
+    from folkmoot.mail.links import Purpose
     from testing.cluster import Cluster
 
 #: What links lead to and is no page, or another's.
 _ELSEWHERE = ("/docs", "/static", "/account/export", "http:", "https:", "#")
+#: What no page leads to, but mail.
+_FROM_MAIL = ("/reset/a-reset-link", "/verify/a-verify-link")
 #: The most pages that are opened for one person.
 _PAGES = 80
 
@@ -47,8 +52,15 @@ class Site:
         self.api = api
         api.empty()
         self.browsers = {"a stranger": Browser(api), "a member": self.fill()}
+        self.browsers["an administrator"] = self.administrator()
         self.pages: dict[tuple[str, str], tuple[Response, Element]] = {}
-        self.found = [each for who in self.browsers for each in self.crawled(who)]
+        self.found = [
+            each
+            for who in self.browsers
+            for each in self.crawled(who)
+            # The others are those of every member.
+            if who != "an administrator" or each.form.action.startswith("/moderation")
+        ]
 
     def fill(self) -> Browser:
         """Something of everything; a new kind of thing that has a form is to be added here."""
@@ -62,10 +74,33 @@ class Site:
         member.send(member.form("/p/1/comments"), content="Said")
         return member
 
+    def administrator(self) -> Browser:
+        """Somebody who moderates, something to do for them, and links from mail."""
+        made = Browser(self.api).register("reeve@example.com", name="Reeve")
+        eve = self.api.person("eve@example.com")
+        self.api.post("/posts", json={"title": "Eve's", "content": "x"}, headers=eve.auth)
+        with self.api.connect() as connection:
+            connection.execute("UPDATE users SET administrator = TRUE WHERE email = 'reeve@example.com'")
+            connection.execute(
+                "INSERT INTO reports (user_id, post_id, reason) SELECT owner_id, id, 'why' FROM posts "
+                "WHERE title = 'Eve''s'"
+            )
+            connection.execute(
+                "INSERT INTO moderation_log (action, person_id) VALUES ('unblock', %s)", [eve.id]
+            )
+
+        async def link(purpose: Purpose) -> None:
+            async with transaction(self.api.application.state.pool) as connection:
+                await links.add(connection, purpose, 1, links.digest(f"a-{purpose.name}-link"))
+
+        for purpose in links.PURPOSES.values():
+            self.api.run(link, purpose)
+        return made
+
     def crawled(self, who: str) -> Iterator[Found]:
         """The forms of all pages that links and forms lead to, each once."""
         browser = self.browsers[who]
-        todo, seen, known = ["/", "/login", "/register"], set[str](), set[tuple[str, str]]()
+        todo, seen, known = ["/", "/login", "/register", *_FROM_MAIL], set[str](), set[tuple[str, str]]()
         while todo:
             path = todo.pop(0)
             if path in seen or path.startswith(_ELSEWHERE):
@@ -238,7 +273,9 @@ def _sent(site: Site, each: Found, text: str, **others: str) -> None:
         form = browser.form(form.action, **buttons)
     page = browser.send(form, **{name: others.get(name, text) for name in form.typed})
     assert browser.answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert browser.answer.status_code in {200, 400, 403, 409, 422, 429}, (str(each), text)
+    # A link from mail is good once, and these are passwords.
+    expected = {200, 400, 403, 409, 422, 429, *([404] if each.page in _FROM_MAIL else [])}
+    assert browser.answer.status_code in expected, (str(each), text)
     (main,) = page.all("main")
     assert dangerous(main) == [], (str(each), text)
     for people in main.all("div"):

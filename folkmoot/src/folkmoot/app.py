@@ -27,6 +27,8 @@ from folkmoot.pages import (
     entry,
     feeds,
     front,
+    letters,
+    moderation,
     person,
     post,
     schema,
@@ -124,6 +126,8 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         entry.router,
         feeds.router,
         schema.router,
+        letters.router,
+        moderation.router,
         assets.router,
     ):
         # The routes themselves: an included router would be matched twice on every request.
