@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
-from project import Project
+from databases import on_tables
+from project import Project, edit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,3 +106,26 @@ def test_a_value_in_whose_place_the_revision_puts_its_own_is_set_aside_and_told(
     project.upgrade()
     assert _chats(cluster18, database) == [(1, "all"), (2, "all"), (3, "all")]
     assert "the row has another value now: 1" in caplog.text
+
+
+def test_a_downgrade_that_was_stopped_after_its_foreign_key_keeps_values_that_come_back(
+    cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    project = on_tables(cluster18, database, tmp_path, "CREATE TABLE t (id integer PRIMARY KEY)")
+    project.revision(
+        "op.add_column('t', sa.Column('v', sa.Integer()))\n"
+        "op.create_table('p', sa.Column('id', sa.Integer(), primary_key=True))\n"
+        "op.create_foreign_key('t_p', 't', 'p', ['v'], ['id'])",
+        "op.drop_constraint('t_p', 't')\nop.execute('SELECT 1 / 0')\n"
+        "op.drop_column('t', 'v')\nop.drop_table('p')",
+    )
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        connection.execute("INSERT INTO p VALUES (7); INSERT INTO t VALUES (1, 7)")
+    with pytest.raises(sa.exc.DBAPIError):
+        project.downgrade("base", short_way=False)
+    edit(project, "r1", "op.execute('SELECT 1 / 0')", "pass")
+    project.downgrade("base", short_way=False)
+    project.upgrade(short_way=False)
+    with cluster18.connect(database) as connection:
+        assert connection.execute("SELECT id, v FROM t").fetchall() == [(1, 7)]

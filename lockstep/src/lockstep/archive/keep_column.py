@@ -217,7 +217,7 @@ def _details(planning: Planning, table: Table, key: tuple[str, ...], column: cat
         *_referred(planning, table, number=column.number).values(),
         *(parent for parent in unlinked if column.name in parent["ours"]),
     ]
-    found = {"key": key, "type": column.type_sql, "parents": parents}
+    found = {"key": key, "type": column.type_sql, "parents": parents, "unsure": planning.touched.continued}
     return literal(json.dumps(found | renamed.details(planning, table, key, column.name)))
 
 

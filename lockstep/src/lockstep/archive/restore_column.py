@@ -109,6 +109,8 @@ def _waits(planning: Planning, kept: Kept, tables: Sequence[Kept]) -> bool:
     """
     names = {name for one in tables for name in renamed.names_of(one)}
     parents = kept.details.get("parents", ())
+    if kept.details.get("unsure") and tables:
+        return True  # another process has dropped its foreign keys
     if any(tuple(parent.get(name, ())) in names for parent in parents for name in ("table", "end")):
         return True
     there = "SELECT to_regclass(%(name)s) IS NOT NULL"

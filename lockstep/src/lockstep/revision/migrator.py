@@ -112,6 +112,7 @@ class Migrator:
         if known is not None:
             _continue(known, direction)
             record.committed, record.in_another_session = known, True
+            self.planning.touched.continued = True
         running = Running(self.planning, self.transaction, record)
         started = time.monotonic()
         running.run(function, together=self.short_way, **arguments)

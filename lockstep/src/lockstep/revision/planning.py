@@ -43,6 +43,8 @@ class Touched:
     unlinked: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     """Foreign keys that it dropped, by (oid of the table, name): what its columns referred to. What was
     committed is not seen again when the function starts over, so they are kept."""
+    continued: bool = False
+    """Whether another process began the revision: foreign keys that it dropped are not known."""
     found: dict[tuple[str, str | None], Table | None] = field(default_factory=dict)
     """Tables that were looked up while the operation at hand is planned."""
     plans_small: bool = True
