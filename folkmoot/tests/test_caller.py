@@ -31,6 +31,13 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("PUT", "/posts/1/vote", None),
     ("DELETE", "/posts/1/vote", None),
     ("POST", "/vote", {"post_id": 1, "dir": 1}),
+    ("GET", "/posts/1/comments", None),
+    ("POST", "/posts/1/comments", {"content": "Said"}),
+    ("GET", "/posts/1/comments/1", None),
+    ("PATCH", "/posts/1/comments/1", {"content": "Said"}),
+    ("DELETE", "/posts/1/comments/1", None),
+    ("PUT", "/posts/1/comments/1/vote", None),
+    ("DELETE", "/posts/1/comments/1/vote", None),
     ("GET", "/users", None),
     ("GET", "/users/1", None),
     ("GET", "/users/me", None),
@@ -79,8 +86,11 @@ def test_these_are_all_the_operations_that_heed_a_token(api: Api) -> None:
     }
     templates = {"/posts/1": "/posts/{post_id}", "/posts/1/vote": "/posts/{post_id}/vote"}
     templates |= {
-        f"/posts/1/{part}": f"/posts/{{post_id}}/{part}" for part in ("removal", "report", "reports")
+        f"/posts/1/{part}": f"/posts/{{post_id}}/{part}"
+        for part in ("removal", "report", "reports", "comments")
     }
+    comment = "/posts/{post_id}/comments/{comment_id}"
+    templates |= {"/posts/1/comments/1": comment, "/posts/1/comments/1/vote": f"{comment}/vote"}
     templates |= {
         "/users/1/block": "/users/{id}/block",
         "/users/1": "/users/{id}",
