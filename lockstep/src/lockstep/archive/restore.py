@@ -62,7 +62,7 @@ def restore_the_rest(migrator: Migrator) -> None:
     for one, table in given_back:
         _perform(
             migrator,
-            f"keep {one} no longer",
+            f"keep {one} no longer [{one.id}]",  # two may have had the name one after the other
             partial(forget, migrator.planning, one),
             (table.name, table.schema) if table else None,
         )
