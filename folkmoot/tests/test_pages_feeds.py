@@ -168,3 +168,11 @@ def test_there_is_no_feed_where_reading_needs_a_login(cluster18: Cluster, migrat
     name = cluster18.create_database(template=migrated)
     with Api(cluster18, name, public_read=False) as api:
         assert api.get("/feed.atom").status_code == 303
+
+
+def test_a_feed_has_the_address_that_the_settings_say(cluster18: Cluster, migrated: str) -> None:
+    name = cluster18.create_database(template=migrated)
+    with Api(cluster18, name, public_url="https://moot.example.org") as api:
+        answer = api.get("/feed.atom", headers={"Host": "elsewhere.example.org"})
+    assert "https://moot.example.org/feed.atom" in answer.text
+    assert "elsewhere" not in answer.text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from api import PASSWORD, Api
-from folkmoot.people import sessions
+from folkmoot.people import events
 from folkmoot.people.hashing import hash_password
 
 if TYPE_CHECKING:
@@ -84,18 +84,19 @@ def test_a_login_that_is_not_committed_is_ended_by_a_change_of_the_password(
     api: Api, other: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = api.person()
-    pair = sessions._pair  # noqa: SLF001
+    note = events.note
     began = threading.Event()
 
-    def pair_when_somebody_waits(*arguments: Any) -> Any:
+    def note_when_somebody_waits(what: str, *arguments: Any, **values: Any) -> None:
         """The session has begun, and its transaction is open still."""
-        began.set()
-        with api.connect() as connection:
-            while not connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
-                pass
-        return pair(*arguments)
+        if what == "login":
+            began.set()
+            with api.connect() as connection:
+                while not connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchall():
+                    pass
+        note(what, *arguments, **values)
 
-    monkeypatch.setattr(sessions, "_pair", pair_when_somebody_waits)
+    monkeypatch.setattr(events, "note", note_when_somebody_waits)
     with ThreadPoolExecutor(1) as thread:
         login = thread.submit(api.login, ada.email)
         assert began.wait(20)

@@ -37,7 +37,16 @@ from folkmoot.pages import (
 )
 from folkmoot.pages.errors import on_problem
 from folkmoot.pages.schema_sight import Sights
-from folkmoot.people import accounts, caller, export, my_account, password_resets, sessions, verification
+from folkmoot.people import (
+    accounts,
+    caller,
+    export,
+    login,
+    my_account,
+    password_resets,
+    sessions,
+    verification,
+)
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
@@ -110,6 +119,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         verification.router,
         export.router,
         sessions.router,
+        login.router,
         removals.router,
         blocks.router,
         reports.router,

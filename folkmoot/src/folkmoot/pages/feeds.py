@@ -113,7 +113,7 @@ def _posts(request: Request, title: str, page: str, found: Sequence[PostRow]) ->
 
 
 def _feed(request: Request, title: str, page: str, entries: Sequence[Entry]) -> Response:
-    base = str(request.base_url).rstrip("/")
+    base = request.app.state.settings.public_url or str(request.base_url).rstrip("/")
     here = f"{base}{request.url.path}"
     newest = max((entry.when for entry in entries), default=_BEGINNING)
     feed = _element(None, "feed")

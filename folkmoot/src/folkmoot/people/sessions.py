@@ -17,20 +17,17 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from folkmoot.http.answering import respond
 from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
 from folkmoot.http.parameters import MAX_ID, Body, Id, Limit
 from folkmoot.http.problems import (
     Forbidden,
     InvalidGrant,
-    InvalidTokenRequest,
     NotFound,
     TooManyAttempts,
-    TooManyRequests,
 )
 from folkmoot.http.routes import Route
-from folkmoot.people import events, limits
+from folkmoot.people import events
 from folkmoot.people.caller import Member, MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people.credentials import (
     AccountBlocked,
@@ -40,19 +37,17 @@ from folkmoot.people.credentials import (
     prove_by_address,
 )
 from folkmoot.people.limits import client_of
-from folkmoot.people.token_form import FORM, read_form
-from folkmoot.people.tokens import ID, Tokens
+from folkmoot.people.tokens import ID
 from folkmoot.postgres.pool import transaction
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
     from folkmoot.people.caller import Caller
-    from folkmoot.postgres.pool import Connection, Pool
+    from folkmoot.postgres.pool import Connection
     from folkmoot.settings import Settings
 
 #: How often a login proves the password again because the hash was changed meanwhile.
 _PROOFS = 3
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class Session(BaseModel):
@@ -114,7 +109,7 @@ _LIST = """
 
 
 class Begun(NamedTuple):
-    """A session that has just begun."""
+    """A session that has just begun, or gone on by a refresh token."""
 
     user_id: int
     session_id: int
@@ -164,15 +159,15 @@ async def log_in(request: Request, username: str, password: str) -> Begun:
     raise InvalidGrant
 
 
-async def rotate(request: Request, connection: Connection, token: str) -> Response:
-    """Answer a refresh token with new tokens. One that was used before ends its session.
+async def rotate(request: Request, connection: Connection, token: str) -> Begun | InvalidGrant:
+    """Replace a refresh token. One that was used before ends its session.
 
     The refusal is returned, not raised: the end of the session is to be committed.
     """
     number, _, rest = token.partition(".")
     family, _, secret = rest.partition(".")
     if not ID.fullmatch(number) or int(number) > MAX_ID:
-        return respond(InvalidGrant("The refresh token is not one of ours."))
+        return InvalidGrant("The refresh token is not one of ours.")
     session_id, fresh = int(number), secrets.token_urlsafe(32)
     hashes = map(_digest, (family, secret, fresh))
     user_id = await connection.fetchval(_ROTATE, session_id, *hashes, *_lifetimes(request), *_whence(request))
@@ -180,8 +175,8 @@ async def rotate(request: Request, connection: Connection, token: str) -> Respon
         whose = await connection.fetchval(_END_FAMILY, session_id, _digest(family))
         if whose is not None:
             events.note("refresh_reused", request, account_id=whose, session_id=session_id)
-        return respond(InvalidGrant("The refresh token is unknown, has expired, or was used before."))
-    return _pair(request, user_id, session_id, f"{session_id}.{family}.{fresh}")
+        return InvalidGrant("The refresh token is unknown, has expired, or was used before.")
+    return Begun(user_id, session_id, f"{session_id}.{family}.{fresh}")
 
 
 async def listed(caller: Caller, before: int, count: int) -> list[dict[str, Any]]:
@@ -218,17 +213,6 @@ async def end_others(request: Request, caller: Caller) -> None:
 
 def _note_end(request: Request, user_id: int, session_id: int, reason: str) -> None:
     events.note("session_ended", request, account_id=user_id, session_id=session_id, reason=reason)
-
-
-def _pair(request: Request, user_id: int, session_id: int, refresh_token: str) -> Response:
-    tokens: Tokens = request.app.state.tokens
-    pair = {
-        "access_token": tokens.write(user_id, session_id),
-        "token_type": "bearer",
-        "expires_in": tokens.seconds,
-        "refresh_token": refresh_token,
-    }
-    return Response(msgspec.json.encode(pair), 200, _NO_STORE, "application/json")
 
 
 def _digest(secret: str) -> bytes:
@@ -299,67 +283,6 @@ async def end_session(request: Request, caller: Member, id: Id) -> Response:  # 
     """End one of my sessions; its tokens are refused from then on."""
     await end(request, caller, id)
     return Response(status_code=204)
-
-
-class TokenPair(BaseModel):
-    """The answer of RFC 6749, 5.1."""
-
-    access_token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"])
-    token_type: str = Field("bearer", examples=["bearer"])
-    expires_in: int = Field(description="Seconds until the access token expires.", examples=[1800])
-    refresh_token: str = Field(
-        description="Good for one use at POST /login/refresh.", examples=["1.GZbKR7g7vGs.mJk3pQ"]
-    )
-
-
-def _body(*media_types: str, required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
-    schema = {"type": "object", "required": required, "properties": properties}
-    content = {media_type: {"schema": schema} for media_type in media_types}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-@router.post(
-    "/login",
-    response_model=TokenPair,
-    responses=answers(InvalidGrant, AccountBlocked, InvalidTokenRequest, TooManyAttempts),
-    openapi_extra=_body(
-        FORM,
-        required=["username", "password"],
-        grant_type={"const": "password", "type": "string"},
-        username={"type": "string", "description": "The e-mail address."},
-        password={"type": "string", "format": "password"},
-        scope={"type": "string", "description": "Ignored: there is one scope."},
-    ),
-)
-async def login(request: Request) -> Response:
-    """Log in: begin a session. The form is OAuth2's; `username` is the e-mail address.
-
-    An unknown address takes as long as a wrong password, and is told the same.
-    """
-    username, password = await read_form(request, "password", "username", "password")
-    return _pair(request, *await log_in(request, username, password))
-
-
-@router.post(
-    "/login/refresh",
-    response_model=TokenPair,
-    responses=answers(InvalidGrant, InvalidTokenRequest, TooManyRequests),
-    openapi_extra=_body(
-        FORM,
-        "application/json",
-        required=["refresh_token"],
-        grant_type={"const": "refresh_token", "type": "string"},
-        refresh_token={"type": "string"},
-        scope={"type": "string", "description": "Ignored: there is one scope."},
-    ),
-)
-async def refresh(request: Request) -> Response:
-    """Exchange a refresh token for new tokens. It is good for one use: a second one ends the session."""
-    (token,) = await read_form(request, "refresh_token", "refresh_token", json=True)
-    pool: Pool = request.app.state.pool
-    await limits.count(request, pool, limits.REFRESHES)
-    async with transaction(pool) as connection:
-        return await rotate(request, connection, token)
 
 
 @router.post("/logout", status_code=204, response_class=Response)
