@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lockstep import LockstepError
 from project import Project
+from state import state_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,32 @@ def test_it_is_refused_and_nothing_stays(
     with cluster18.connect(database) as connection:
         connection.execute("DROP SCHEMA lockstep CASCADE; DROP TABLE IF EXISTS alembic_version")
     assert cluster18.dump_schema(database) == before
+
+
+_ONCE_LARGE = """
+CREATE TABLE once_large (id serial PRIMARY KEY, a text STORAGE PLAIN);
+INSERT INTO once_large (a) SELECT repeat('x', 4000) FROM generate_series(1, 2200);
+"""
+
+
+@pytest.mark.parametrize("short_way", [True, False])
+def test_a_column_that_old_rows_have_no_value_for_is_added_where_the_revision_deletes_them_all(
+    short_way: bool, cluster18: Cluster, tmp_path: Path
+) -> None:
+    by_plain, by_lockstep = cluster18.create_database(), cluster18.create_database()
+    for name in (by_plain, by_lockstep):
+        with cluster18.connect(name) as connection:
+            connection.execute(_ONCE_LARGE)
+    project = Project(tmp_path / "project", cluster18.url(by_lockstep, "psycopg"), short_way=short_way)
+    project.revision(
+        "op.execute('DELETE FROM once_large')\n"
+        "op.add_column('once_large', sa.Column('kind', sa.Text(), nullable=False, unique=True))"
+    )
+    project.upgrade("head", cluster18.url(by_plain, "psycopg"), plain=True)
+    project.upgrade()
+    assert state_of(cluster18, by_lockstep).difference(state_of(cluster18, by_plain)) is None
+    for name in (by_plain, by_lockstep):
+        cluster18.drop_database(name)
 
 
 def test_a_duplicate_is_told_and_leaves_no_index_behind(

@@ -1,7 +1,7 @@
 """``op.add_column`` without rewriting the table.
 
 A constant default is one short step. A volatile one is set for new rows, then filled in for old ones; UNIQUE,
-REFERENCES, CHECK and an index are taken apart. NOT NULL without a default is refused.
+REFERENCES, CHECK and an index are taken apart. NOT NULL without a default is refused where there are rows.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     holder = planning.plain_operations().schema_obj.table(table.name, column, schema=table.schema)
     trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))
     added = _rehearse(planning, table, column.name, trial)
-    if added.column.not_null and added.column.default is None and not added.column.identity:
+    says_nothing = added.column.not_null and added.column.default is None and not added.column.identity
+    if says_nothing and not catalog.is_empty(planning.connection, table, however_large=True):
         raise LockstepError(_refusal(table, operation))
     if added.rewrites and (added.column.generated or added.is_domain):
         kind = "stored generated column" if added.column.generated else "column of a domain with constraints"
@@ -94,9 +95,12 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
         refuse_unfillable(planning.connection, table, f"filling the new {column.name}")
         steps = _filled_afterwards(planning, table, added, comment, undo)
     else:
+        column.nullable |= says_nothing  # PostgreSQL would read all dead rows under its lock
         add = planning.compile(AddColumn(table.name, column, schema=table.schema))
         name = f"{table}: add column {column.name}"
         steps = [Step(name, sql=(add, *comment), undo=undo[1], before_undo=undo[0])]
+        if says_nothing:
+            steps += not_null_steps(planning.connection, table, column.name)
     steps[1:1] = restore_added(
         call.planning, table, column.name, added.column.type_sql,
         None if added.rewrites else added.column.default,

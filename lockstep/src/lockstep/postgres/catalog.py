@@ -158,10 +158,11 @@ def columns(connection: Connection, oid: int) -> dict[str, Column]:
 _LOOK_BYTES = 8 * 1024 * 1024
 
 
-def is_empty(connection: Connection, table: Table) -> bool:
+def is_empty(connection: Connection, table: Table, *, however_large: bool = False) -> bool:
     """True where the table surely has no rows.
 
-    A large one that only has dead rows counts as filled, and so does one of which a policy may hide rows.
+    A large one that only has dead rows counts as filled, unless it is to be read ``however_large``. One of
+    which a policy may hide rows always does.
     """
     of = [table, *leaves(connection, table)] if sizes.are_assumed() and table.kind == "p" else [table]
     if any(sizes.assumed_size(one.oid) for one in of):
@@ -174,7 +175,7 @@ def is_empty(connection: Connection, table: Table) -> bool:
         else "SELECT pg_relation_size(%(oid)s), row_security_active(%(oid)s::oid)",
         oid=table.oid,
     )[0]
-    if size is None or size > _LOOK_BYTES:
+    if size is None or (size > _LOOK_BYTES and not however_large):
         return False
     if size == 0:
         return True
