@@ -76,7 +76,7 @@ INSERT INTO once_large (a) SELECT repeat('x', 4000) FROM generate_series(1, 2200
 
 @pytest.mark.parametrize("short_way", [True, False])
 def test_a_column_that_old_rows_have_no_value_for_is_added_where_the_revision_deletes_them_all(
-    short_way: bool, cluster18: Cluster, tmp_path: Path
+    cluster18: Cluster, tmp_path: Path, *, short_way: bool
 ) -> None:
     by_plain, by_lockstep = cluster18.create_database(), cluster18.create_database()
     for name in (by_plain, by_lockstep):
