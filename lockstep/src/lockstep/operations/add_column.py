@@ -95,7 +95,7 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
         refuse_unfillable(planning.connection, table, f"filling the new {column.name}")
         steps = _filled_afterwards(planning, table, added, comment, undo)
     else:
-        column.nullable |= says_nothing  # PostgreSQL would read all dead rows under its lock
+        column.nullable = says_nothing or column.nullable  # NOT NULL would read all dead rows under a lock
         add = planning.compile(AddColumn(table.name, column, schema=table.schema))
         name = f"{table}: add column {column.name}"
         steps = [Step(name, sql=(add, *comment), undo=undo[1], before_undo=undo[0])]
