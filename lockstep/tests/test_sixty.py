@@ -50,7 +50,7 @@ def test_all_of_it(
     run("lockstep", "snapshot")
     assert len(list((tmp_path / "migrations" / "snapshots").iterdir())) == 60
     run("lockstep", "verify", "--no-models")
-    run("lockstep", "check")
+    run("lockstep", "check", "--irreversible", "r11")  # nothing takes a value out of an enum
     assert planned("base") >= everything - silent - {"r11", "r12"}  # whose downgrades do nothing
     with cluster18.connect(database) as connection:
         connection.execute(

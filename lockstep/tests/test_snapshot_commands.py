@@ -238,23 +238,6 @@ def test_two_revisions_or_one_and_the_database_are_told_apart(project: Path) -> 
     assert "nowhere" in said
 
 
-def test_a_project_in_order_passes_the_check(project: Path) -> None:
-    assert lockstep(project, "check")[:2] == (
-        0, ["one head, its snapshots, and the way down and up again are in order"],
-    )  # fmt: skip
-
-
-def test_the_check_names_what_is_not_in_order(project: Path) -> None:
-    (project / "migrations/snapshots/b.txt").unlink()
-    revision(project, "d", "op.create_table('tags', sa.Column('id', sa.Integer()))", "a")
-    status, lines, _ = lockstep(project, "check")
-    assert status == 1
-    assert "migrations/snapshots/b.txt is missing" in lines
-    assert "2 heads (c, d): `lockstep rebase`, or `alembic merge heads`" in lines
-    assert "after the downgrade to base: table public.tags is not expected: id" in lines
-    assert any(line.startswith("on the way down and up again: upgrading") for line in lines)
-
-
 @pytest.fixture
 def read_only(cluster18: Cluster, database: str) -> Iterator[str]:
     with cluster18.connect(database) as connection:

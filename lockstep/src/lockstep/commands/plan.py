@@ -123,15 +123,7 @@ def planned(
     direction = direction_of(project, to, target.heads)
     steps = _steps(project, direction, to, target.heads)
     end = tuple(sorted(_after(target.heads, steps)))
-    revisions = [
-        PlannedRevision(
-            step.revision.revision,
-            step.revision.doc or "",
-            sources.file_hash(step.revision.path),
-            step.revision.path,
-        )
-        for step in steps
-    ]
+    revisions = revisions_of(steps)
     if not steps:
         return Plan(target, direction, end, revisions, False, [], [], allowed)  # noqa: FBT003
     with Rehearsal(project, server, target) as rehearsal:
@@ -147,6 +139,19 @@ def planned(
         target, direction, end, revisions, rehearsal.adopted, plain, with_lockstep, allowed,
         in_the_data, in_the_way, estimated, sources.hashes(beside, project.script.dir), shapes,
     )  # fmt: skip
+
+
+def revisions_of(steps: Sequence[Any]) -> list[PlannedRevision]:
+    """The revisions of Alembic's steps."""
+    return [
+        PlannedRevision(
+            step.revision.revision,
+            step.revision.doc or "",
+            sources.file_hash(step.revision.path),
+            step.revision.path,
+        )
+        for step in steps
+    ]
 
 
 def _estimated(

@@ -60,7 +60,8 @@ class Rehearsal(ScratchDatabase):
 
     def __init__(self, project: Project, server: str | None, target: Target) -> None:
         super().__init__(project, server)
-        self._target = target
+        self.target = target
+        """What is migrated, and how large its tables are."""
         self.adopted = False
         """Whether env.py lets Lockstep run its revisions."""
         self._engine: Engine
@@ -69,7 +70,7 @@ class Rehearsal(ScratchDatabase):
 
     def prepare(self) -> None:
         """Bring it to where the target is."""
-        for head in self._target.heads:
+        for head in self.target.heads:
             with scopes.plain():
                 self._migrate(private_names.upgrade_steps, head, lambda _: None)
 
@@ -130,7 +131,7 @@ class Rehearsal(ScratchDatabase):
                 watching.append(watch)
                 if steps:
                     stack.enter_context(_others(connection_of(context)))
-                    sizes = self._target.tables
+                    sizes = self.target.tables
                     stack.enter_context(received_by(watch.hear))
                     stack.enter_context(
                         assumed({oid: sizes[n].heap for oid, n in watch.tables().items() if n in sizes})

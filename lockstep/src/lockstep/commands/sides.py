@@ -55,9 +55,14 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
+def listed(project: Project, option: str) -> list[str]:
+    """What an option of Alembic's configuration names, separated by commas."""
+    configured = str(project.config.get_alembic_option(option) or "")
+    return [each.strip() for each in configured.split(",") if each.strip()]
+
+
 def all_ignored(project: Project, asked: list[str] | None) -> list[str]:
-    configured = project.config.get_alembic_option("lockstep_ignore") or ""
-    return [*(asked or []), *(each.strip() for each in str(configured).split(",") if each.strip())]
+    return [*(asked or []), *listed(project, "lockstep_ignore")]
 
 
 @dataclass(frozen=True)

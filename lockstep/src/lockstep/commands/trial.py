@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from alembic.util import to_tuple
+from alembic.runtime.migration import MigrationStep
 
 from lockstep import private_names
+from lockstep.commands.revisions import parents
 from lockstep.commands.scratch_database import ScratchDatabase, connection_of
 from lockstep.errors import LockstepError
 from lockstep.snapshot.read import read
@@ -28,9 +29,9 @@ class Trial(ScratchDatabase):
         super().__init__(project, server)
         self._ignored = ignored
         self._applied: frozenset[str] = frozenset()
-
-        self.empty: Snapshot
-        """What is in a database before the first revision."""
+        self._now: Snapshot
+        self.before: Snapshot
+        """The catalog before the revision that ``after`` was last asked for."""
 
     def revisions(self) -> list[Script]:
         """All of the project's, each after those that it stands on."""
@@ -41,19 +42,39 @@ class Trial(ScratchDatabase):
         """The catalog after this revision, and those that it stands on alone."""
         needed = self._closure(revision)
         if not self._applied <= needed:
-            self._drop()
-            self._renew()
-        self.upgrade(revision.revision)
-        self._applied = needed
-        return self.read()
+            self.forget()
+        if self._applied != needed - {revision.revision}:
+            for name in parents(self.project.script, revision):
+                self._upgrade(name)
+            self._now = self.read()
+        self.before = self._now
+        self._upgrade(revision.revision)
+        self._applied, self._now = needed, self.read()
+        return self._now
 
-    def upgrade(self, target: str) -> None:
-        """Upgrade; LockstepError where a revision fails."""
-        self._migrate(private_names.upgrade_steps, target, "upgrading")
+    def take_back(self, revision: Script) -> None:
+        """Downgrade the revision that ``after`` was last asked for; LockstepError where it fails."""
 
-    def downgrade(self, target: str) -> None:
-        """Downgrade; LockstepError where a revision fails."""
-        self._migrate(private_names.downgrade_steps, target, "downgrading")
+        def step(_heads: Any) -> Iterable[Any]:
+            return [MigrationStep.downgrade_from_script(self.project.script.revision_map, revision)]
+
+        self._migrate(step, revision.revision, "downgrading")
+
+    def upgrade_again(self, revision: Script) -> None:
+        """Upgrade what was taken back; LockstepError where it fails."""
+        self._upgrade(revision.revision)
+
+    def forget(self) -> None:
+        """Begin anew, with an empty database."""
+        self._drop()
+        self._renew()
+
+    def _upgrade(self, target: str) -> None:
+        def steps(heads: Any) -> Iterable[Any]:
+            found: Iterable[Any] = private_names.upgrade_steps(self.project.script, target, heads)
+            return found
+
+        self._migrate(steps, target, "upgrading")
 
     def read(self) -> Snapshot:
         """The catalog as it is."""
@@ -73,20 +94,19 @@ class Trial(ScratchDatabase):
     def _closure(self, revision: Script) -> frozenset[str]:
         script = self.project.script
         found: set[str] = set()
-        todo = [revision]
+        todo = [revision.revision]
         while todo:
-            one = todo.pop()
-            if one.revision not in found:
-                found.add(one.revision)
-                before = (*to_tuple(one.down_revision, default=()), *to_tuple(one.dependencies, default=()))
-                todo += [r for name in before for r in script.get_revisions(name)]
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += parents(script, script.get_revision(name))
         return frozenset(found)
 
-    def _migrate(self, steps: Callable[..., Iterable[Any]], target: str, doing: str) -> None:
+    def _migrate(self, steps: Callable[[Any], Iterable[Any]], target: str, doing: str) -> None:
         reached: list[str] = []
 
         def planned(heads: Any, _context: MigrationContext) -> Iterator[Any]:
-            for step in steps(self.project.script, target, heads):
+            for step in steps(heads):
                 reached.append(step.revision.revision)
                 yield step
 
@@ -99,4 +119,4 @@ class Trial(ScratchDatabase):
     def _renew(self) -> None:
         super()._renew()
         self._applied = frozenset()
-        self.empty = self.read()
+        self._now = self.read()
