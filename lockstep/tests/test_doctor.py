@@ -34,6 +34,23 @@ def test_nothing_is_found_in_a_project_that_is_well(ill: Ill) -> None:
     assert typed(ill.folder, "lockstep", "doctor")[:2] == (0, "nothing found\n")
 
 
+@pytest.mark.parametrize("applied", ["r1", "r2", "r3"])
+def test_a_revision_that_python_cannot_read_is_that_and_nothing_else(applied: str, ill: Ill) -> None:
+    ill.revision("r1", CREATES_POSTS, "op.drop_table('posts')")
+    ill.revision("r2", "op.execute('SELECT 1')", down="r1")
+    ill.revision("r3", "op.execute('SELECT 1')", down="r2")
+    ill.alembic("upgrade", applied)
+    ill.edit("migrations/versions/r2.py", "def upgrade", "def def upgrade")
+    errors = ill.fails("upgrade", "head")
+    said = ill.only("syntax-error", errors)
+    assert said.what == (
+        "migrations/versions/r2.py, line 12: invalid syntax; no revision can be run before that is mended"
+    )
+    assert said.cure == "python -m py_compile migrations/versions/r2.py"
+    ill.edit("migrations/versions/r2.py", "def def upgrade", "def upgrade")
+    assert "syntax-error" not in ill.doctor()
+
+
 # models
 
 

@@ -63,6 +63,8 @@ def test_where_env_has_not_adopted_lockstep(tmp_path: Path, cluster18: Cluster, 
         ("import no_such_package", "env.py, line 6: ModuleNotFoundError: No module named 'no_such_package'"),
         ("1 / 0", "env.py, line 6: ZeroDivisionError: division by zero"),
         ("x = = 1", "env.py, line 6: invalid syntax"),
+        ("raise SystemExit('set DATABASE_URL')", "env.py, line 6: SystemExit: set DATABASE_URL"),
+        ("raise SystemExit", "env.py, line 6: SystemExit: "),
     ],
 )
 def test_where_env_raises(tmp_path: Path, before: str, expected: str) -> None:

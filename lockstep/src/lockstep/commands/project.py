@@ -100,7 +100,7 @@ def one_line_errors(status: int = 1) -> Iterator[None]:
     except CommandError as error:
         typer.echo(f"lockstep: {error}", err=True)
         raise typer.Exit(status) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         loading = [n for n, one in enumerate(frames) if one.name == load_python_file.__name__]
         if not loading:
@@ -145,7 +145,7 @@ class Project:
             self.script.get_heads()
         except CommandError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LockstepError(_raised(error, Path(self.script.dir), adopted=False)) from error
 
     def run(self, function: Callable[[Any, MigrationContext], Iterable[Any]], **options: Any) -> None:
@@ -167,7 +167,7 @@ class Project:
                 self.run_env()
         except (CommandError, typer.Exit, typer.Abort):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() in env.py would end this program, too
             if error in found and not isinstance(error, DBAPIError):
                 raise
             raise LockstepError(_raised(error, self.env, adopted=self._adopted)) from error
@@ -212,9 +212,9 @@ def look_at_each_database(
     look: Callable[[Project, MigrationContext, tuple[str, ...]], None],
 ) -> None:
     """Look through the project's own env.py, whether or not it has adopted Lockstep: once for each time that
-    it migrates. Whatever goes wrong is one line, and exit status 1.
+    it migrates. Whatever goes wrong is one line, and exit status 2.
     """
-    with one_line_errors():
+    with one_line_errors(2):
         project = Project(files, section)
 
         def read(heads: Any, context: MigrationContext) -> list[Any]:
@@ -233,7 +233,7 @@ def ledger_of(context: MigrationContext) -> Ledger | None:
     return None if migrator is None else migrator.ledger
 
 
-def _raised(error: Exception, env: Path, *, adopted: bool) -> str:
+def _raised(error: BaseException, env: Path, *, adopted: bool) -> str:
     """Where and what env.py, or what it imports, has raised; and that it should have adopted Lockstep."""
     if isinstance(error, SyntaxError):
         said = f"{error.filename}, line {error.lineno}: {error.msg}"

@@ -118,6 +118,20 @@ class Chain:
                     found[name] = RevisionFile(path, tree, name, (*down, *depends), down)
         return found
 
+    @cached_property
+    def unreadable(self) -> list[tuple[Path, str]]:
+        """The files that Python cannot read, with where and why."""
+        found = []
+        for folder in self._folders:
+            for path in sorted(folder.rglob("*.py")):
+                try:
+                    compile(path.read_bytes(), str(path), "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+                except SyntaxError as error:
+                    found.append((path, f"line {error.lineno}: {error.msg}"))
+                except ValueError as error:
+                    found.append((path, str(error)))
+        return found
+
     def heads(self) -> list[str]:
         below = {name for file in self.files.values() for name in file.down}
         return sorted(set(self.files) - below)

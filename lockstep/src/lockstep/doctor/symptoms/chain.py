@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @symptom("cannot-locate-revision", r"Can't locate revision identified by '(?P<revision>[^']+)'")
 def cannot_locate_revision(case: Case, said: re.Match[str] | None) -> Iterator[Cure]:
     """The database is at a revision that no file here is of."""
+    if case.chain.unreadable:  # which revisions there are is not known
+        return
     at = case.database.heads if case.database else ()
     unknown = [name for name in at if name not in case.chain.files]
     if not unknown and said and said["revision"] not in case.chain.files:
@@ -67,6 +69,8 @@ def _in_git(root: Path, revision: str) -> tuple[str, str] | None:
 @symptom("multiple-heads", r"Multiple head revisions are present", r"specify a specific target revision")
 def multiple_heads(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
     """Two people wrote a revision after the same one."""
+    if case.chain.unreadable:  # which revisions there are is not known
+        return
     heads = case.chain.heads()
     if len(heads) > 1:
         what = f"{len(heads)} revisions have none after them: {', '.join(heads)}"
@@ -81,6 +85,8 @@ def multiple_heads(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
 @symptom("not-up-to-date", r"Target database is not up to date")
 def not_up_to_date(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
     """Revisions that the database has not had: autogenerate refuses to write another."""
+    if case.chain.unreadable:  # which revisions there are is not known
+        return
     database = case.database
     if database is None or any(name not in case.chain.files for name in database.heads):
         return
@@ -98,6 +104,8 @@ def not_up_to_date(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
 @symptom("relation-already-exists", r'relation "(?P<name>[^"]+)" already exists')
 def relation_already_exists(case: Case, said: re.Match[str] | None) -> Iterator[Cure]:
     """What a revision would create is there: made by create_all(), most often."""
+    if case.chain.unreadable:  # which revisions there are is not known
+        return
     database = case.database
     pending = case.pending
     if database is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import builtins
+import shlex
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lockstep.doctor.diagnosis import Cure, symptom
 from lockstep.doctor.revisions import calls_in, is_constant, option, string
-from lockstep.doctor.sources import called
+from lockstep.doctor.sources import called, shown
 
 if TYPE_CHECKING:
     import re
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
     from lockstep.doctor.case import Case
     from lockstep.doctor.revisions import Operation, RevisionFile
+
+
+@symptom("syntax-error", r"SyntaxError: ", r"IndentationError: ")
+def syntax_error(case: Case, _said: re.Match[str] | None) -> Iterator[Cure]:
+    """Alembic reads all revision files before it does anything."""
+    for path, said in case.chain.unreadable:
+        yield Cure(
+            f"{shown(path)}, {said}; no revision can be run before that is mended",
+            f"python -m py_compile {shlex.quote(shown(path))}",
+        )
 
 
 @symptom("name-error", r"NameError: name '(?P<name>\w+)' is not defined")
@@ -156,4 +167,4 @@ def _created_types(file: RevisionFile) -> Iterator[tuple[Operation, ast.Call, st
                 yield operation, call, name
 
 
-SYMPTOMS = (name_error, type_already_exists, concurrently_in_transaction)
+SYMPTOMS = (syntax_error, name_error, type_already_exists, concurrently_in_transaction)
