@@ -10,7 +10,8 @@ from alembic.util import CommandError
 from lockstep.archive import guard
 from lockstep.commands.project import ConfigFiles, Section, on_each_database
 from lockstep.postgres.session import execute
-from lockstep.revision.ledger import Ledger
+from lockstep.revision.ledger import ARCHIVE_SCHEMA, Ledger
+from lockstep.revision.undo import begun
 from lockstep.steps.locks import brief
 from lockstep.steps.pace import Pace
 
@@ -21,16 +22,29 @@ if TYPE_CHECKING:
 
     from lockstep.revision.ledger import Underway
 
+#: With what a statement begins that changes the schema, rather than what is kept of it.
+_DEFINES = ("ALTER ", "COMMENT ", "CREATE ", "DROP ")
+
 
 def what_stays(underway: Underway) -> Iterator[str]:
     """What the half-done revision has done, and what of it may have been begun, in a line each."""
     for entry in underway.entries:
-        if not entry.steps or (entry.done == 0 and len(entry.steps) == 1):
+        if not begun(entry):
             continue
         progress = "done" if entry.finished else f"{entry.done} of {len(entry.steps)} steps done"
         yield f"  {entry.says}: {progress}"
         for step in entry.steps[entry.done : entry.done + 1]:
             yield f"    may have been begun: {step.description}"
+
+
+def what_takes_it_away(underway: Underway) -> Iterator[str]:
+    """The SQL that takes it away, the last step first; what was written since is not kept by it."""
+    for entry in sorted(underway.entries, key=lambda one: -one.position):
+        for _, step in begun(entry):
+            yield f"  -- {step.description}{': cannot be taken back' if step.undo is None else ''}"
+            for statement in step.undo or ():
+                if statement.startswith(_DEFINES) and ARCHIVE_SCHEMA not in statement:
+                    yield f"  {statement.strip()};"
 
 
 def register(main: typer.Typer) -> None:
@@ -67,6 +81,10 @@ def register(main: typer.Typer) -> None:
                 f"The database stays at {', '.join(heads) or 'base'}; what stays of the revision is yours to "
                 "take away or to keep before it is run again."
             )
+            if underway.direction == "upgrade" and (away := list(what_takes_it_away(underway))):
+                typer.echo("In SQL, what takes it away is:")
+                for line in away:
+                    typer.echo(line)
             if not yes:
                 typer.confirm("Forget that it is half done?", abort=True)
             let_go = guard.let_go(connection, version_table, underway.revision)

@@ -75,7 +75,8 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     column = copy_of(operation.column)
     if getattr(operation, "inline_primary_key", False) and column.primary_key:  # Alembic 1.18
         return AsWritten(undo=_undo_as_written(call))
-    holder = planning.plain_operations().schema_obj.table(table.name, column, schema=table.schema)
+    holder = planning.plain_operations().schema_obj.table(table.name, column, schema=operation.schema)
+    holder.schema = table.schema  # the names that are made of the table's are plain Alembic's by now
     trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))
     added = _rehearse(planning, table, column.name, trial)
     says_nothing = added.column.not_null and added.column.default is None and not added.column.identity

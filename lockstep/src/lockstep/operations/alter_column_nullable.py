@@ -9,20 +9,46 @@ from lockstep.errors import LockstepError
 from lockstep.operations.validation import added_and_validated, rows_where
 from lockstep.postgres import catalog
 from lockstep.postgres.catalog import quote
-from lockstep.steps.step import Step
+from lockstep.steps.step import Kind, Step
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from lockstep.postgres.catalog import Table
+    from lockstep.postgres.catalog import Column, Table
 
 
 def set_not_null(connection: Connection, table: Table, column: str) -> list[Step]:
-    """The steps of SET NOT NULL; empty where the column is NOT NULL already."""
+    """The steps of SET NOT NULL; empty where the column is NOT NULL already, and valid."""
     existing = catalog.columns(connection, table.oid).get(column)
     if existing is None:
         raise LockstepError(f"{table} has no column {column}")
-    return [] if existing.not_null else not_null_steps(connection, table, column)
+    if not existing.not_null:
+        return not_null_steps(connection, table, column)
+    return _validation(connection, table, existing)
+
+
+_NOT_VALID = """
+SELECT conname FROM pg_constraint
+WHERE conrelid = %(oid)s AND contype = 'n' AND conkey = ARRAY[%(number)s::int2] AND NOT convalidated
+"""
+
+
+def _validation(connection: Connection, table: Table, column: Column) -> list[Step]:
+    """The validation of a NOT NULL that is NOT VALID, as of PostgreSQL 18: SET NOT NULL does it, too."""
+    found = catalog.scalar(connection, _NOT_VALID, oid=table.oid, number=column.number)
+    if found is None:
+        return []
+    alter, name = f"ALTER TABLE {table.sql}", quote(found)
+    again = f"{alter} ADD CONSTRAINT {name} NOT NULL {quote(column.name)} NOT VALID"
+    return [
+        Step(
+            f"{table}.{column.name}: validate not null",
+            sql=(f"{alter} VALIDATE CONSTRAINT {name}",),
+            kind=Kind.LONG,
+            undo=(f"{alter} DROP CONSTRAINT {name}", again),
+            offenders=rows_where(table.sql, f"lockstep_row.{quote(column.name)} IS NULL"),
+        )
+    ]
 
 
 def not_null_steps(connection: Connection, table: Table, column: str) -> list[Step]:

@@ -50,12 +50,12 @@ RETURNING id
 
 def lasting(underway: Underway) -> list[str]:
     """The operations that cannot be taken back."""
-    return [e.says for e in underway.entries if any(step.undo is None for _, step in _begun(e))]
+    return [e.says for e in underway.entries if any(step.undo is None for _, step in begun(e))]
 
 
 def can_undo(underway: Underway) -> bool:
     """Whether every step that was done, or may have been begun, can be taken back."""
-    return all(step.undo is not None for entry in underway.entries for _, step in _begun(entry))
+    return all(step.undo is not None for entry in underway.entries for _, step in begun(entry))
 
 
 def did_nothing(underway: Underway) -> bool:
@@ -71,13 +71,13 @@ def _leaves(step: Step) -> bool:
     return step.undo != () or bool(step.before_undo) or step.kind is Kind.UNKNOWN
 
 
-def _begun(entry: Entry) -> list[tuple[int, Step]]:
+def begun(entry: Entry) -> list[tuple[int, Step]]:
     """The steps of an operation that may have left something, the last one first."""
-    begun = list(enumerate(entry.steps[: entry.done]))
+    found = list(enumerate(entry.steps[: entry.done]))
     following = entry.steps[entry.done : entry.done + 1]
     if following and following[0].kind in {Kind.OUTSIDE, Kind.VALIDATED, Kind.FILL, Kind.COPY}:
-        begun.append((entry.done, following[0]))
-    return list(reversed(begun))
+        found.append((entry.done, following[0]))
+    return list(reversed(found))
 
 
 def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway) -> None:
@@ -87,7 +87,7 @@ def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway)
     """
     keys = catalog.scalar(connection, _FOREIGN_KEYS)
     for entry in sorted(underway.entries, key=lambda e: -e.position):
-        for number, step in _begun(entry):
+        for number, step in begun(entry):
             _undo_step(connection, pace, ledger, underway, entry, step, number)
         log.info("%s: taken back", entry.says)
     with transaction(connection):
