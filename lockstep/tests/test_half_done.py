@@ -8,16 +8,11 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.exc import DBAPIError
-from typer.testing import CliRunner
 
 from databases import at_first_revision, database18
 from failing import SCHEMA
 from lockstep import LockstepError
-from lockstep.commands.abandon import what_stays, what_takes_it_away
-from lockstep.commands.main import main
 from lockstep.errors import CannotContinueError
-from lockstep.operations.validation import added_and_validated
-from lockstep.revision.ledger import Entry, Underway
 from project import ADDS, Project, edit, stops
 from state import catalog_of, rows_of
 
@@ -79,38 +74,6 @@ def test_a_stamp_over_a_half_done_revision_is_refused_with_what_to_do(project: P
     with pytest.raises(LockstepError, match=r"revision r2 is half done.*lockstep abandon"):
         command.stamp(project.config(), "r2")
     assert project.current() == "r1"
-
-
-def test_abandon_says_what_stays_asks_and_forgets(
-    project: Project, cluster18: Cluster, database: str, tmp_path: Path
-) -> None:
-    stops(project, f"{ADDS}\nop.execute('DROP TABLE loans')")
-    (project.folder / "env.py").write_text(f"import lockstep\nlockstep.run(url={project.url!r})\n")
-    ini = tmp_path / "alembic.ini"
-    ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
-    refused = CliRunner().invoke(main, ["abandon", "-c", str(ini)], input="n\n")
-    assert refused.exit_code == 1
-    assert "books: add column pages: done" in refused.stdout
-    assert 'DROP COLUMN IF EXISTS "pages";' in refused.stdout
-    assert "cannot be taken back" in refused.stdout
-    assert "The database stays at r1" in refused.stdout
-    done = CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"])
-    assert done.exit_code == 0, done.output
-    with cluster18.connect(database) as connection:
-        found = connection.execute("SELECT count(*) FROM lockstep.operation").fetchone()
-        assert found == (0,)
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("r1",)]
-    nothing = CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"])
-    assert "nothing is half done" in nothing.stdout
-
-
-def test_abandon_says_of_an_operation_of_one_step_that_it_may_have_been_begun() -> None:
-    step = added_and_validated(
-        "t", "t: add check c", "c", "ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0) NOT VALID"
-    )
-    begun = Underway("r2", "upgrade", "", "", None, [Entry("k", 1, "t: create check c", (step,), 0)])
-    assert list(what_stays(begun))[1:] == ["    may have been begun: t: add check c"]
-    assert "DROP CONSTRAINT IF EXISTS" in "".join(what_takes_it_away(begun))
 
 
 def test_what_cannot_be_taken_back_is_said_with_the_last_resort(

@@ -228,3 +228,31 @@ def tried(statement: str) -> list[str]:
 def block(body: str) -> str:
     """A DO statement."""
     return f"DO {literal(body)}"
+
+
+_TRIGGERS = """
+SELECT format('DROP TRIGGER %%I ON %%s', tgname, tgrelid::regclass) FROM pg_trigger
+WHERE tgname = ANY (%(names)s) AND tgparentid = 0
+"""
+
+
+def given_up(connection: Connection, version_table: str, revision: str) -> list[str]:
+    """Statements for a revision that is given up half way: a column that is still there is no longer kept.
+
+    A table that has been moved is kept, and comes back when the revision runs up again.
+    """
+    statements: list[str] = []
+    for kept in kept_of(connection, version_table):
+        if (kept.revision, kept.state) != (revision, "keeping") or kept.details.get("given back"):
+            continue
+        if kept.kind == "table":
+            statements.append(f"UPDATE lockstep.archive SET state = 'kept' WHERE id = {kept.id}")
+            continue
+        names = [f"~lockstep_{what}_{kept.id}" for what in ("keep", "empty")]
+        statements += [
+            *(row[0] for row in catalog.rows(connection, _TRIGGERS, names=names)),
+            f"DROP FUNCTION IF EXISTS lockstep.{quote(f'keep_{kept.id}')}()",
+            f"DROP TABLE IF EXISTS {kept.sql}",
+            f"DELETE FROM lockstep.archive WHERE id = {kept.id}",
+        ]
+    return statements

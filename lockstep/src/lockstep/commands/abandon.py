@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from alembic.util import CommandError
 
-from lockstep.archive import guard
+from lockstep.archive import guard, registry
 from lockstep.commands.project import ConfigFiles, Section, on_each_database
 from lockstep.postgres.session import execute
 from lockstep.revision.ledger import ARCHIVE_SCHEMA, Ledger
@@ -87,7 +87,10 @@ def register(main: typer.Typer) -> None:
                     typer.echo(line)
             if not yes:
                 typer.confirm("Forget that it is half done?", abort=True)
-            let_go = guard.let_go(connection, version_table, underway.revision)
+            let_go = [
+                *guard.let_go(connection, version_table, underway.revision),
+                *registry.given_up(connection, version_table, underway.revision),
+            ]
             connection.commit()
 
             def work() -> None:
