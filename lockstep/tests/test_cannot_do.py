@@ -255,6 +255,19 @@ def test_a_sequence_keeps_what_a_failed_revision_drew(world: World) -> None:
     assert world.run("INSERT INTO tag (name) VALUES ('b') RETURNING id") == [(2,)]
 
 
+def test_a_revision_that_runs_again_in_steps_leaves_what_it_drew_as_a_gap(world: World) -> None:
+    world.run("CREATE TABLE tag (id serial PRIMARY KEY, name text); CREATE TABLE busy AS SELECT 1 AS id")
+    world.project.revision(
+        "op.create_table('new', sa.Column('id', sa.Integer()))\n"
+        "op.execute(\"INSERT INTO tag (name) VALUES ('a')\")\n"
+        "op.add_column('busy', sa.Column('n', sa.Integer()))"
+    )
+    with world.cluster.connect(world.name, autocommit=False) as reader:
+        reader.execute("SELECT FROM busy")
+        world.project.upgrade(short_way=True, on_event=lambda _: reader.rollback())
+    assert world.run("SELECT id FROM tag") == [(2,)]
+
+
 def test_no_server_reports_the_progress_of_a_validation(cluster: Cluster) -> None:
     """Of these alone; a session's reads (pg_stat_io) are counted when its statement is over."""
     with cluster.connect() as connection:
