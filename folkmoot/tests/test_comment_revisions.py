@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 import psycopg
 from alembic import command
+from alembic.config import Config
 
 from api import SECRET, UNLIMITED_ENVIRONMENT
 from benchmarks import http_load
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
 
     from testing.cluster import Cluster
 
-#: The revision before the comments, and the first at which today's program answers every request: numbers of
-#: comments are null there.
-BEFORE, SERVED = "e4a81c6d97f2", "e41b7f0c9a26"
+#: The revision before the comments, the one that adds them, and the one that counts them.
+BEFORE, ADDED, COUNTED = "e4a81c6d97f2", "e41b7f0c9a26", "07d3c5a18e94"
 #: A comment on each post, with its id.
 SAID = "INSERT INTO comments (post_id, owner_id, content) SELECT id, owner_id, 'said' FROM posts ORDER BY id"
 
@@ -110,11 +110,26 @@ def _meanwhile(go_on: Callable[[Event], int], migrate: Callable[[], None]) -> in
         return going.result()
 
 
+def counting_alone(folder: Path, url: str) -> Config:
+    """A project of the revision that counts comments, for today's program: it needs what came after it."""
+    (folder / "versions").mkdir()
+    (folder / "env.py").write_text(f"import lockstep\n\nlockstep.run(url={url!r}, version_table='alone')\n")
+    written = revisions.scripts().get_revision(COUNTED).path
+    alone = Path(written).read_text().replace(f'down_revision = "{ADDED}"', "down_revision = None")
+    (folder / "versions" / "count.py").write_text(alone)
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    command.stamp(config, "head")
+    return config
+
+
 def test_people_comment_while_comments_are_counted_and_while_the_numbers_go_and_come_back(
-    cluster18: Cluster, migrated: str, monkeypatch: pytest.MonkeyPatch
+    cluster18: Cluster, migrated: str, tmp_path: Path
 ) -> None:
-    url = cluster18.url(cluster18.create_database(template=migrated))
-    monkeypatch.setenv("DATABASE_URL", url)
+    database = cluster18.create_database(template=migrated)
+    url = cluster18.url(database)
+    config = counting_alone(tmp_path, cluster18.url(database, "psycopg"))
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(ROWS)
         connection.execute(SAID)
@@ -131,8 +146,8 @@ def test_people_comment_while_comments_are_counted_and_while_the_numbers_go_and_
                 return asked
 
             def migrate() -> None:
-                command.downgrade(revisions.config(), SERVED)
-                command.upgrade(revisions.config(), "head")
+                command.downgrade(config, "base")
+                command.upgrade(config, "head")
 
             assert _meanwhile(ask_on, migrate) > 100
         assert recount(connection, repair=False) == []

@@ -92,8 +92,8 @@ def test_every_id_is_bigint_and_so_is_its_sequence(migrations: Migrations) -> No
         found = connection.execute(INTEGERS + " ORDER BY 1, 2").fetchall()
         assert [row[:2] for row in found] == [
             ("comments", "version"), ("comments", "votes"), ("login_failures", "failures"),
-            ("post_ranks", "comments"), ("post_ranks", "votes"), ("posts", "version"),
-            ("request_counts", "requests"),
+            ("outbox", "attempts"), ("post_ranks", "comments"), ("post_ranks", "votes"),
+            ("posts", "version"), ("request_counts", "requests"),
         ]  # fmt: skip
         for table in ("users", "posts"):
             connection.execute(f"SELECT setval('{table}_id_seq', 2147483647)")
