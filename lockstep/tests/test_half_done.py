@@ -73,7 +73,25 @@ def test_a_stamp_over_a_half_done_revision_is_refused_with_what_to_do(project: P
     stops(project, ADDS)
     with pytest.raises(LockstepError, match=r"revision r2 is half done.*lockstep abandon"):
         command.stamp(project.config(), "r2")
+    with pytest.raises(LockstepError, match=r"revision r2 is half done"):
+        command.stamp(project.config(), "r1", purge=True)
     assert project.current() == "r1"
+
+
+def test_what_became_of_a_statement_in_a_corrected_file_is_refused_before_it_is_run(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    stops(project, "op.execute('UPDATE books SET price = price + 1')")
+    before = rows_of(cluster18, database)
+    edit(project, "r2", "UPDATE books SET", "update books set")
+    with pytest.raises(
+        CannotContinueError, match=r"comes before what was done before: execute UPDATE books.*abandon"
+    ):
+        project.upgrade()
+    assert rows_of(cluster18, database) == before
+    edit(project, "r2", "update books set", "UPDATE books SET")
+    edit(project, "r2", "raise RuntimeError('stopped')", "op.execute('UPDATE books SET isbn = NULL')")
+    project.upgrade()
 
 
 def test_what_cannot_be_taken_back_is_said_with_the_last_resort(

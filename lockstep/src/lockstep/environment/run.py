@@ -209,7 +209,9 @@ def _run_online(
                 raise LockstepError(denied)
             migrator.ledger.create(connected)
             migrator.ledger.begin(connected)
-            _tell(migrator.half_done(), archive.kept_of(connected, migrator.ledger.version_table))
+            half_done = migrator.half_done()
+            recovery.refuse_purge(context.get_context(), half_done)
+            _tell(half_done, archive.kept_of(connected, migrator.ledger.version_table))
         with context.begin_transaction():
             context.run_migrations(**arguments)
         if connected.in_transaction():

@@ -53,8 +53,7 @@ class Work:
     locked first and looked at again where it was taken for empty. ``patient``: its locks make nobody wait, so
     it may wait for them; ``blocks``: others queue behind it, also where it cannot run in a transaction.
     ``undo`` gives what takes the operation back as written, asked before it runs. ``fingerprint`` tells it
-    from another operation of the same name. ``session`` are its statements whose effect lives as long as the
-    session: set again where it was done before.
+    from another one of the same name. ``session``: its statements that set what lives as long as the session.
     """
 
     name: str
@@ -129,8 +128,7 @@ class Performing:
 
     def _refuse_role(self) -> None:
         """Where the revision has set a role: raise if that may not write down what is done."""
-        state = self._transaction.state
-        if state.role_changed:
+        if (state := self._transaction.state).role_changed:
             state.role_changed = False
             if denied := privileges.refusal(self._planning.connection):
                 raise LockstepError(denied)
@@ -139,6 +137,8 @@ class Performing:
         """As written, in the transaction that is open."""
         listener = self._transaction.listener
         undo = work.undo()
+        if work.table is None:
+            self._record.refuse_out_of_turn(work.name, undo)
         listener.made = []
         result = work.as_written()
         if work.session is not None:
@@ -202,6 +202,8 @@ class Performing:
                     self._run_steps(replace(entry, steps=tuple(steps)), again=bool(entry.steps))
                     return None
                 written = replace(entry, steps=(Step(work.name, undo=work.undo()),))
+                if work.table is None:
+                    self._record.refuse_out_of_turn(work.name, written.steps[0].undo)
                 try:
                     return self._as_written(written, work)
                 except _NoLongerEmptyError:

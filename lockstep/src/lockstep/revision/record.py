@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.errors import CannotContinueError
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Entry, Underway
+from lockstep.revision.undo import can_undo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +95,7 @@ class Record:
                     return None
                 raise CannotContinueError(
                     f"{found.says}: this operation was done before the file of revision {self.revision} was "
-                    "changed, and is another one now. Let it be as it was, or `alembic downgrade` to take "
-                    "back what was done"
+                    f"changed, and is another one now. Let it be as it was, or {self._way_out}"
                 )
         return found
 
@@ -103,18 +103,40 @@ class Record:
     def _file_was_changed(self) -> bool:
         return self.committed is not None and self.committed.source_hash != self.source_hash
 
-    def refuse_left_out(self) -> None:
-        """Raise where a corrected file leaves out an operation that was done before."""
+    @property
+    def _way_out(self) -> str:
+        """What is left where a corrected file does not repeat what was done."""
+        if self.committed is not None and not can_undo(self.committed):
+            return "forget the revision with `lockstep abandon`: not all that was done can be taken back"
+        return "`alembic downgrade` to take back what was done"
+
+    def _left_out(self) -> str:
+        """The operations that were done before and that a corrected file has not come to, or lacks."""
+        if not self._file_was_changed:
+            return ""
         done = [entry for entry in self.entries if entry.steps and not _is_journal(entry)]
-        left_out = [
+        return ", ".join(
             entry.says
             for entry in done
             if entry.key not in self._seen and not entry.key.startswith(_OF_NO_FILE)
-        ]
-        if left_out and self._file_was_changed:
+        )
+
+    def refuse_left_out(self) -> None:
+        """Raise where a corrected file leaves out an operation that was done before."""
+        if left_out := self._left_out():
             raise CannotContinueError(
                 f"the file of revision {self.revision} was changed, and what was done before is not in it "
-                f"now: {', '.join(left_out)}. Put it back, or `alembic downgrade` to take back what was done"
+                f"now: {left_out}. Put it back, or {self._way_out}"
+            )
+
+    def refuse_out_of_turn(self, says: str, undo: tuple[str, ...] | None) -> None:
+        """Raise where a corrected file comes to a statement that cannot be taken back before it has repeated
+        what was done: it may be what became of one of those, and would be done a second time.
+        """
+        if undo is None and (left_out := self._left_out()):
+            raise CannotContinueError(
+                f"{says}: the file of revision {self.revision} was changed, and this comes before what was "
+                f"done before: {left_out}. Put it after that and let that be as it was, or {self._way_out}"
             )
 
     def note(self, entry: Entry, fingerprint: Callable[[], str | None]) -> None:

@@ -49,11 +49,7 @@ def plan(
         if not _concerns(underway, script, heads, context, asked):
             continue
         if command == "do_stamp":
-            raise LockstepError(
-                f"the {underway.direction} of revision {underway.revision} is half done, and a stamp would "
-                "change nothing about that: `alembic upgrade` goes on with it, `alembic downgrade` takes it "
-                "back, `lockstep abandon` forgets it and leaves the database as it is; then stamp"
-            )
+            raise _refused_stamp(underway)
         if command == underway.direction == "upgrade":
             _refuse_without_file(script, underway)
             continue  # its revision is among those that the command runs
@@ -79,6 +75,20 @@ def plan(
             )
             yield _step(script, underway)
     yield from asked(context.get_current_heads(), context)
+
+
+def refuse_purge(context: MigrationContext, half_done: list[Underway]) -> None:
+    """Raise for `alembic stamp --purge` where anything is half done, before Alembic empties the table."""
+    if context.purge and half_done:
+        raise _refused_stamp(half_done[0])
+
+
+def _refused_stamp(underway: Underway) -> LockstepError:
+    return LockstepError(
+        f"the {underway.direction} of revision {underway.revision} is half done, and a stamp would "
+        "change nothing about that: `alembic upgrade` goes on with it, `alembic downgrade` takes it "
+        "back, `lockstep abandon` forgets it and leaves the database as it is; then stamp"
+    )
 
 
 def _concerns(
