@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -78,6 +79,7 @@ def _run(
     for number, stream in enumerate(streams, 1):
         os.dup2(stream.fileno(), number)
     sys.stdout, sys.stderr = streams
+    sys.stdin = io.StringIO()  # nobody is there to be asked
     os.chdir(folder)
     os.environ.update({"COLUMNS": "500", **environment})
     for name in (None, "alembic"):  # the test runner's

@@ -122,8 +122,8 @@ def test_show_prints_the_same_as_json(seen: tuple[Path, str]) -> None:
     (posts,) = json.loads("\n".join(output))
     assert [one["name"] for one in posts["columns"]] == ["id", "title"]
     assert json.loads("\n".join(lockstep(seen[0], "show", "public.posts", "--json")[1])) == [posts]
-    assert lockstep(seen[0], "show", "nothing", "--json")[0] == 1
-    assert lockstep(seen[0], "show", "--json", "--at", "a")[0] == 1
+    assert lockstep(seen[0], "show", "nothing", "--json")[0] == 2
+    assert lockstep(seen[0], "show", "--json", "--at", "a")[0] == 2
 
 
 def test_an_overview_tells_where_the_database_is_and_what_each_revision_changes(

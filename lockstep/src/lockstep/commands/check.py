@@ -57,9 +57,10 @@ def register(main: typer.Typer) -> None:
             if unknown := sorted({*(allow or ())} - WAITS):
                 raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(sorted(WAITS))}")
             project = Project(config, name)
-            wrong = checks.heads(project)
-            not_tried = checks.all_irreversible(project, irreversible)
             with Trial(project, server, all_ignored(project, ignore)) as trial:
+                # Only now: env.py may say where to find what the revisions import.
+                wrong = checks.heads(project)
+                not_tried = checks.all_irreversible(project, irreversible)
                 there_and_back = checks.ThereAndBack(trial, not_tried)
                 wrong += map(str, checks.stale(trial, Files(project.script), there_and_back))
             wrong += there_and_back.wrong

@@ -19,6 +19,7 @@ from lockstep.commands.project import (
     alembic_config,
     in_silence,
     one_line_errors,
+    with_advice,
 )
 from lockstep.doctor.examination import Doctor, Examination
 from lockstep.errors import LockstepError
@@ -83,7 +84,8 @@ def _examined(files: list[str] | None, section: str, errors: str) -> Examination
         if not doctor.looked:
             raise LockstepError("env.py does not call context.run_migrations()")  # noqa: TRY301  # as below
     except Exception as error:  # noqa: BLE001  # whatever env.py raises is looked at
-        doctor.result.unseen.append(doctor.say((str(error).splitlines() or [type(error).__name__])[0]))
+        said = doctor.say((str(error).splitlines() or [type(error).__name__])[0])
+        doctor.result.unseen.append(with_advice(said))
         if not doctor.looked:
             doctor.look_without(error)
     return doctor.result

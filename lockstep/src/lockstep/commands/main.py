@@ -23,7 +23,7 @@ from lockstep.commands.project import (
     on_each_database,
     one_line_errors,
 )
-from lockstep.commands.revisions import status_of
+from lockstep.commands.revisions import gone, status_of
 from lockstep.commands.status import Status, archived, lines, purge
 from lockstep.errors import LockstepError
 from lockstep.postgres.session import transaction
@@ -78,6 +78,8 @@ def show_status(*, config: ConfigFiles = None, name: Section = "alembic", as_jso
         if len(found) > 1:
             typer.echo(f"version table {one.version_table} of database {one.database}:")
         typer.echo(f"at {', '.join(one.heads) or 'base'}")
+        for head in one.unknown:
+            typer.echo(gone(head))
         if one.pending:
             typer.echo(f"pending: {', '.join(one.pending)} (alembic upgrade head)")
         for line in lines(one.underway, one.kept) or ["nothing is half done"]:

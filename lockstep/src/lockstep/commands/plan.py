@@ -15,6 +15,7 @@ from lockstep import private_names
 from lockstep.commands import plan_text
 from lockstep.commands.project import ConfigFiles, Project, Section, in_silence, one_line_errors
 from lockstep.commands.rehearsal import Rehearsal
+from lockstep.commands.revisions import gone, unknown
 from lockstep.commands.scratch_database import connection_of, over_psycopg
 from lockstep.errors import LockstepError
 from lockstep.plan import signed, sources
@@ -120,6 +121,8 @@ def planned(
     """Look at the target, and rehearse what would run."""
     target, shapes = _target(project)
     project.load()  # only now: env.py may say where to find what the revisions import
+    for name in unknown(project.script, target.heads):
+        raise LockstepError(gone(name))
     direction = direction_of(project, to, target.heads)
     steps = _steps(project, direction, to, target.heads)
     end = tuple(sorted(_after(target.heads, steps)))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
 import logging
 import os
+import re
+import tomllib
 import traceback
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +17,13 @@ import typer
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError, load_python_file
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.errors import LockstepError
 from lockstep.operations import OPTION
+from lockstep.postgres.secrets import without_secrets
 from lockstep.revision.one_migrator import only_migrator
 
 if TYPE_CHECKING:
@@ -42,6 +48,25 @@ X = Annotated[
     list[str] | None, typer.Option("-x", help="For env.py, as Alembic's own: `lockstep -x tenant=acme plan`.")
 ]
 
+#: What to do about what drivers and Alembic say, by a pattern of it.
+_ADVICE = {
+    r"Interpolation": "% is %% in an ini file",
+    r"resolve host|translate host|Name or service not known|nodename nor servname":
+        "mend the host in the URL; an @ in a password is %40 (%%40 in an ini file)",
+    r"Connection refused|timeout expired": "is the server running, and the URL its?",
+    r'database "[^"]*" does not exist': "create it, or mend the URL",
+    r"authentication failed|no password supplied":
+        "mend user and password in the URL, where % is %25 and @ is %40 (%%25, %%40 in an ini file)",
+    r'role "[^"]*" does not exist': "mend the user in the URL, or CREATE ROLE",
+    r"permission denied for table \S*": "GRANT SELECT on it to the role",
+    r"Could not parse SQLAlchemy URL|Can't load plugin: sqlalchemy.dialects":
+        "the URL should be like postgresql+psycopg://user:password@host/database",
+    r"Revision \S+ referenced from": "put its file back, or mend the down_revision that names it",
+    r"is present more than once": "give one of the files another revision",
+    r"Cycle is detected": "mend the down_revision of one of them",
+    r"Multiple head revisions are present": "`lockstep rebase`, or `alembic merge heads`",
+}  # fmt: skip
+
 NOT_ADOPTED = "{env} does not call lockstep.run(); `lockstep init` puts it there, or shows what to write"
 
 
@@ -60,7 +85,14 @@ def alembic_config(files: list[str] | None, section: str = "alembic") -> Config:
         toml_file=toml[0] if toml else "pyproject.toml",
         ini_section=section,
     )
-    if not config.get_alembic_option("script_location"):
+    try:
+        location = config.get_alembic_option("script_location")
+        _ = config.toml_alembic_config  # which is read when it is asked for, and by Alembic anyway
+    except (configparser.Error, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        kind = "pyproject.toml" if isinstance(error, tomllib.TOMLDecodeError) else config.config_file_name
+        said = without_secrets(" ".join(str(error).split()))
+        raise LockstepError(f"{kind} cannot be read: {said}") from None
+    if not location:
         raise LockstepError(
             "no Alembic project here: neither alembic.ini nor [tool.alembic] in pyproject.toml says where "
             "its scripts are; change to the project's folder, or name the file with --config"
@@ -96,9 +128,14 @@ def one_line_errors(status: int = 1) -> Iterator[None]:
     status.
     """
     try:
-        yield
-    except CommandError as error:
-        typer.echo(f"lockstep: {error}", err=True)
+        with warnings.catch_warnings():
+            # Alembic goes on, as far as it comes.
+            warnings.filterwarnings(
+                "error", "Revision .* is (present more than once|not present)", UserWarning
+            )
+            yield
+    except (CommandError, RevisionError, UserWarning) as error:
+        typer.echo(f"lockstep: {with_advice(str(error))}", err=True)
         raise typer.Exit(status) from None
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
@@ -145,6 +182,8 @@ class Project:
             self.script.get_heads()
         except CommandError:
             raise
+        except (RevisionError, UserWarning) as error:
+            raise LockstepError(str(error)) from error
         except (Exception, SystemExit) as error:
             raise LockstepError(_raised(error, Path(self.script.dir), adopted=False)) from error
 
@@ -152,12 +191,18 @@ class Project:
         """Run env.py, which calls the function with the heads and Alembic's migration context: once for each
         time that it migrates. Whatever env.py raises is a LockstepError; what the function raises is not.
         """
-        found: list[Exception] = []
+        found: list[BaseException] = []
+        called: list[MigrationContext] = []
 
         def watched(heads: Any, context: MigrationContext) -> Iterable[Any]:
+            called.append(context)
             try:
+                if context.dialect.name != "postgresql":
+                    raise LockstepError(  # noqa: TRY301  # it is not env.py's fault, as below
+                        f"Lockstep is for PostgreSQL; {self.env} connects to {context.dialect.name}"
+                    )
                 return function(heads, context)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 found.append(error)
                 raise
 
@@ -171,6 +216,14 @@ class Project:
             if error in found and not isinstance(error, DBAPIError):
                 raise
             raise LockstepError(_raised(error, self.env, adopted=self._adopted)) from error
+        if not called:
+            raise LockstepError(f"{self.env} does not call context.run_migrations()")
+
+
+def with_advice(said: str) -> str:
+    """An error with what helps."""
+    helps = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, said)), "")
+    return f"{said}: {helps}" if helps else said
 
 
 def on_each_database(
@@ -236,19 +289,19 @@ def ledger_of(context: MigrationContext) -> Ledger | None:
 def _raised(error: BaseException, env: Path, *, adopted: bool) -> str:
     """Where and what env.py, or what it imports, has raised; and that it should have adopted Lockstep."""
     if isinstance(error, SyntaxError):
-        said = f"{error.filename}, line {error.lineno}: {error.msg}"
+        said = f"{shown(Path(error.filename or env))}, line {error.lineno}: {error.msg}"
     else:
+        folder = env.absolute() if env.is_dir() else env.absolute().parent
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).is_relative_to(env.absolute())
+            if Path(frame.filename).is_relative_to(folder) and "site-packages" not in frame.filename
         ]
-        if frames:
-            env = shown(Path(frames[-1].filename))
+        where = shown(Path(frames[-1].filename)) if frames else env
         place = f", line {frames[-1].lineno}" if frames else ""
         text: Any = error.orig if isinstance(error, DBAPIError) else error
         first = (str(text).strip().splitlines() or [""])[0]
-        said = f"{env}{place}: {type(text).__name__}: {first}"
+        said = f"{where}{place}: {type(text).__name__}: {without_secrets(first)}"
     if adopted and "lockstep" not in env.read_text(encoding="utf-8", errors="replace"):
         said += f" ({NOT_ADOPTED.format(env=env)})"
     return said

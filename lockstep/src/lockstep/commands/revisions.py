@@ -44,9 +44,24 @@ def parents(script: ScriptDirectory, one: Script) -> list[str]:
 
 
 def pending(script: ScriptDirectory, heads: Sequence[str]) -> list[Script]:
-    """The revisions between these heads and those of the files, in the order in which they run."""
+    """The revisions between these heads and those of the files, in the order in which they run; none where no
+    file here is of one of the heads: nobody knows.
+    """
+    if unknown(script, heads):
+        return []
     done = had(script, heads)
     return [one for one in oldest_first(script) if one.revision not in done]
+
+
+def unknown(script: ScriptDirectory, heads: Sequence[str]) -> list[str]:
+    """Of these heads those of which no file here is."""
+    files = {one.revision for one in script.walk_revisions()}
+    return [head for head in heads if head not in files]
+
+
+def gone(revision: str) -> str:
+    """What to say of a revision that a database is at and no file here is of."""
+    return f"no file here is of revision {revision}: `lockstep doctor` finds out what became of it"
 
 
 def status_of(project: Project, context: MigrationContext, heads: tuple[str, ...]) -> Status:
@@ -54,9 +69,10 @@ def status_of(project: Project, context: MigrationContext, heads: tuple[str, ...
     connection, ledger = context.connection, ledger_of(context)
     assert connection is not None  # noqa: S101  # for mypy: it was looked at
     names = tuple(one.revision for one in pending(project.script, heads))
+    strange = tuple(unknown(project.script, heads))
     if ledger is not None:
         found = status(connection, ledger.version_table, heads)
-        return Status(found.database, found.version_table, heads, found.underway, found.kept, names)
+        return Status(found.database, found.version_table, heads, found.underway, found.kept, names, strange)
     database = str(connection.execute(sa.text("SELECT current_database()")).scalar())
     table = f"{context.version_table_schema or ''}.{context.version_table}".lstrip(".")
-    return Status(database, table, heads, [], [], names)
+    return Status(database, table, heads, [], [], names, strange)

@@ -11,6 +11,7 @@ from alembic.util import CommandError
 
 from lockstep.commands.model_differences import serials_known, told
 from lockstep.commands.project import in_silence
+from lockstep.commands.revisions import gone
 from lockstep.commands.status import UNDERWAY_QUERY
 from lockstep.errors import LockstepError
 from lockstep.postgres.catalog import rows, scalar
@@ -33,6 +34,7 @@ class Files:
 
     def __init__(self, script: ScriptDirectory) -> None:
         self.folder = Path(script.dir, "snapshots")
+        self._script = script
 
     def path(self, revision: str) -> Path:
         return self.folder / f"{revision}.txt"
@@ -42,6 +44,8 @@ class Files:
         try:
             return from_text(path.read_text(encoding="utf-8"), shown(path))
         except FileNotFoundError:
+            if revision not in {one.revision for one in self._script.walk_revisions()}:
+                raise LockstepError(gone(revision)) from None
             raise LockstepError(
                 f"revision {revision} has no snapshot ({shown(path)}): `lockstep snapshot` writes it"
             ) from None

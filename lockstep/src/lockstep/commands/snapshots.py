@@ -179,12 +179,20 @@ def adopt_schema(
                 typer.echo(f"it is revision {further} as well, which changes nothing that is in a catalog")
             if found.heads == (nearest,):
                 typer.echo("and stamped with it")
-            elif yes or typer.confirm(f"alembic stamp {nearest}?"):
+            elif yes or _agreed(nearest):
                 command.stamp(project.config, nearest, purge=bool(found.heads))
             return
     typer.echo(f"no revision's snapshot is equal; revision {nearest} is the nearest:")
     _print(other[nearest])
     raise typer.Exit(OTHER)
+
+
+def _agreed(revision: str) -> bool:
+    try:
+        return typer.confirm(f"alembic stamp {revision}?")
+    except typer.Abort:  # nobody is there to be asked
+        typer.echo("\nnot stamped: `lockstep adopt --yes` does it without asking")
+        return False
 
 
 def show(

@@ -32,6 +32,8 @@ class Status:
     kept: list[archive.Kept]
     pending: tuple[str, ...] = ()
     """The revisions between here and the heads, in the order in which they would run."""
+    unknown: tuple[str, ...] = ()
+    """Of the heads those of which no file here is."""
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.doctor.case import Case
 from lockstep.doctor.revisions import Chain
-from lockstep.doctor.secrets import passwords, without_secrets
 from lockstep.doctor.sources import Sources
 from lockstep.doctor.symptoms import SYMPTOMS
 from lockstep.doctor.tables import Database
+from lockstep.postgres.secrets import passwords, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

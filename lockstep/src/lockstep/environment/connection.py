@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from lockstep.environment import other_drivers
 from lockstep.environment.failures import one_line
 from lockstep.errors import LockstepError
+from lockstep.postgres.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,4 +103,4 @@ def _connected(engine: Engine) -> Connection:
     except DBAPIError as error:
         url = engine.url
         where = url.set(password=None).render_as_string() if url.host or url.query else "the database"
-        raise LockstepError(f"cannot connect to {where}: {one_line(error)}") from None
+        raise LockstepError(without_secrets(f"cannot connect to {where}: {one_line(error)}")) from None

@@ -78,6 +78,8 @@ def led_to(database: str | None, server: URL | None) -> Iterator[None]:
     """
 
     def lead(dialect: Dialect, _record: Any, positional: list[Any], named: dict[str, Any]) -> None:
+        if dialect.name != "postgresql":
+            raise LockstepError(f"Lockstep is for PostgreSQL; env.py connects to {dialect.name}")
         if server is not None:
             positional[:], arguments = dialect.create_connect_args(server)
             named.clear()
