@@ -213,6 +213,18 @@ def test_revisions_that_were_written_for_psycopg2_run_as_they_stand(
             connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
 
 
+def test_a_revision_that_was_written_for_psycopg2_finds_psycopgs_dialect(
+    cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "asks", cluster18.url(database, "psycopg2"))
+    asks = "dialect = op.get_bind().dialect\nraise RuntimeError(f'{dialect.name} by {dialect.driver}')"
+    project.revision(asks)
+    with pytest.raises(RuntimeError, match="postgresql by psycopg2"):
+        project.upgrade(plain=True)
+    with pytest.raises(RuntimeError, match=r"postgresql by psycopg$"):
+        project.upgrade()
+
+
 def test_the_settings_and_the_role_of_an_asyncpg_engine_are_kept(
     project: Project, cluster18: Cluster, database: str
 ) -> None:
