@@ -80,7 +80,14 @@ def _effect(operation: Any) -> tuple[str, str]:
         case ops.AddConstraintOp():
             name = getattr(operation, "constraint_name", None) or "a constraint"
             return f"adds {name} to {table}", f"it writes to {table} what {name} refuses"
-    return f"{type(operation).__name__.removesuffix('Op')} {table}".strip(), ""
+    return _of_another_package(operation, table)
+
+
+def _of_another_package(operation: Any, table: str) -> tuple[str, str]:
+    """An operation that Alembic does not have: of alembic_utils, say, whose entities tell what they are."""
+    name = str(getattr(getattr(operation, "target", None), "identity", "") or table)
+    does = type(operation).__name__.removesuffix("Op").lower()
+    return f"{does} {name}".strip(), f"it uses {name}" if does == "drop" and name else ""
 
 
 def _altered(operation: ops.AlterColumnOp, column: str) -> tuple[str, str]:
