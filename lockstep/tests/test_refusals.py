@@ -94,6 +94,33 @@ def test_a_column_that_old_rows_have_no_value_for_is_added_where_the_revision_de
         cluster18.drop_database(name)
 
 
+@pytest.mark.parametrize("short_way", [True, False])
+def test_a_column_that_was_kept_of_every_row_is_added_without_a_default(
+    cluster18: Cluster, tmp_path: Path, *, short_way: bool
+) -> None:
+    database = cluster18.create_database()
+    project = Project(tmp_path / "project", cluster18.url(database, "psycopg"), short_way=short_way)
+    project.revision("op.create_table('notes', sa.Column('id', sa.Integer(), primary_key=True))")
+    project.revision(
+        "op.add_column('notes', sa.Column('kind', sa.Text(), nullable=False))",
+        "op.drop_column('notes', 'kind')",
+    )
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        connection.execute("INSERT INTO notes VALUES (1, 'a'), (2, 'b')")
+    before = state_of(cluster18, database)
+    project.downgrade("r1")
+    project.upgrade()
+    assert state_of(cluster18, database).difference(before) is None
+    project.downgrade("r1")
+    with cluster18.connect(database) as connection:
+        connection.execute("INSERT INTO notes VALUES (3)")
+    with pytest.raises((sa.exc.IntegrityError, LockstepError), match="null values"):
+        project.upgrade()
+    project.downgrade("r1")
+    cluster18.drop_database(database)
+
+
 def test_a_duplicate_is_told_and_leaves_no_index_behind(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -80,7 +80,11 @@ def _plan(call: Call[ops.AddColumnOp]) -> Plan:
     trial = planning.compile(AddColumn(table.name, column, schema="pg_temp"))
     added = _rehearse(planning, table, column.name, trial)
     says_nothing = added.column.not_null and added.column.default is None and not added.column.identity
-    if says_nothing and not catalog.is_empty(planning.connection, table, however_large=True):
+    if (
+        says_nothing
+        and not needs_plan
+        and not catalog.is_empty(planning.connection, table, however_large=True)
+    ):
         raise LockstepError(_refusal(table, operation))
     if added.rewrites and (added.column.generated or added.is_domain):
         kind = "stored generated column" if added.column.generated else "column of a domain with constraints"
