@@ -124,7 +124,7 @@ def mysql(place: Place) -> None:
 
 
 def may_only_read(place: Place) -> None:
-    place.ini(place.url("reader"))
+    place.ini(place.url("onlooker"))
 
 
 def may_not_even_read(place: Place) -> None:

@@ -44,15 +44,15 @@ def roles(cluster18: Cluster) -> Iterator[None]:
     with cluster18.connect() as connection:
         hba.write_text(f"local all asker scram-sha-256\n{before}")
         connection.execute("CREATE ROLE asker LOGIN PASSWORD 'right'")
-        connection.execute("CREATE ROLE reader LOGIN")
+        connection.execute("CREATE ROLE onlooker LOGIN")
         connection.execute("CREATE ROLE stranger LOGIN")
-        connection.execute("GRANT pg_read_all_data TO reader")
+        connection.execute("GRANT pg_read_all_data TO onlooker")
         connection.execute("SELECT pg_reload_conf()")
     yield
     hba.write_text(before)
     with cluster18.connect() as connection:
         connection.execute("SELECT pg_reload_conf()")
-        connection.execute("DROP ROLE asker, reader, stranger")
+        connection.execute("DROP ROLE asker, onlooker, stranger")
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from testing.cluster import Cluster
 
 ROLE = """
-DO $$BEGIN CREATE ROLE reader LOGIN; EXCEPTION WHEN duplicate_object THEN END$$;
-GRANT pg_read_all_data TO reader;
-ALTER ROLE reader SET default_transaction_read_only = on
+DO $$BEGIN CREATE ROLE only_reads LOGIN; EXCEPTION WHEN duplicate_object THEN END$$;
+GRANT pg_read_all_data TO only_reads;
+ALTER ROLE only_reads SET default_transaction_read_only = on
 """
 
 #: What is asked of the target alone, with the exit status and a line of the answer.
@@ -44,17 +44,17 @@ TRIES = {
     "plan": (0, "nobody waits for longer than a moment"),
     "plan --estimate": (0, "nobody waits for longer than a moment"),
     "snapshot --check": (0, "3 snapshots are as the revisions are"),
-    "check": (0, "one head, its snapshots, and the way down and up again are in order"),
+    "check": (0, "one head, its snapshots, and each revision's way down and up again are in order"),
 }
 CHANGES = {
     "pause": "cannot execute INSERT in a read-only transaction",
-    "go --to a": "reader may not use them",
+    "go --to a": "only_reads may not use them",
 }
 
 
 @pytest.fixture
 def project(tmp_path: Path, cluster: Cluster, database: str) -> Path:
-    """Adopted, with snapshots, at revision ``b`` of three; its env.py connects as the reader from here on."""
+    """Adopted, with snapshots, at revision ``b`` of three; its env.py connects as that role from here on."""
     folder = three_revisions(tmp_path, cluster.url(database, "psycopg"))
     assert lockstep(folder, "snapshot")[0] == 0
     alembic(folder, "upgrade", "b")
@@ -67,7 +67,7 @@ def project(tmp_path: Path, cluster: Cluster, database: str) -> Path:
 
 def as_reader(project: Path) -> None:
     file = project / "migrations" / "env.py"
-    file.write_text(file.read_text().replace("postgres@", "reader@"))
+    file.write_text(file.read_text().replace("postgres@", "only_reads@"))
 
 
 def state(cluster: Cluster, database: str) -> list[str]:
@@ -122,7 +122,7 @@ def test_the_embedded_server_has_the_roles_of_the_own_one(
 ) -> None:
     env(project, ASYNC, cluster, database, "asyncpg")
     file = project / "migrations" / "versions" / "c.py"
-    granted = "op.execute('GRANT SELECT ON posts TO reader')"
+    granted = "op.execute('GRANT SELECT ON posts TO only_reads')"
     file.write_text(file.read_text().replace("op.create_index", f"{granted}\n    op.create_index"))
     with untouched(project, cluster, database):
         status, lines, errors = lockstep(project, "plan", "--server", "embedded")
