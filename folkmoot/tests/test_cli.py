@@ -68,6 +68,7 @@ def test_serve_in_an_empty_folder_answers_and_ctrl_c_stops_everything(folder: Pa
     assert not (folder / ".data" / "postgresql-18" / "data" / "postmaster.pid").exists()
 
 
+@pytest.mark.one_in(3)
 def test_the_embedded_service_is_a_role_that_reads_and_writes_rows(folder: Path) -> None:
     def psql(statement: str) -> str:
         return run(folder, "psql", "--", "-Atqc", statement).stdout.strip()
@@ -201,6 +202,7 @@ def test_another_database_is_migrated_only_when_told(folder: Path, external: dic
     assert not (folder / ".data").exists()
 
 
+@pytest.mark.one_in(3)
 def test_a_schema_from_the_future_is_refused(
     folder: Path, at_head: tuple[dict[str, str], psycopg.Connection]
 ) -> None:

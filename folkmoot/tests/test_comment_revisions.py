@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import psycopg
+import pytest
 from alembic import command
 from alembic.config import Config
 
@@ -30,8 +31,6 @@ from test_widening import ROWS, STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import pytest
 
     from testing.cluster import Cluster
 
@@ -124,6 +123,7 @@ def counting_alone(folder: Path, url: str) -> Config:
     return config
 
 
+@pytest.mark.one_in(2)
 def test_people_comment_while_comments_are_counted_and_while_the_numbers_go_and_come_back(
     cluster18: Cluster, migrated: str, tmp_path: Path
 ) -> None:

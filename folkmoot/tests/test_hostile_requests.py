@@ -118,6 +118,7 @@ def attack(server: Server, record_property: Callable[[str, object], None]) -> It
     record_property("longest hold", f"{attack.longest} ({attack.sent} requests; {attack.request})")
 
 
+@pytest.mark.one_in(3)
 def test_texts_in_every_field(attack: Attack, every: list[Operation]) -> None:
     for operation in every:
         for media_type, fields in operation.bodies.items():
@@ -157,6 +158,7 @@ def test_bodies_of_every_kind(attack: Attack, every: list[Operation]) -> None:
             ])  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 def test_texts_in_every_parameter(attack: Attack, every: list[Operation]) -> None:
     for operation in every:
         for where, name, taken in operation.parameters:

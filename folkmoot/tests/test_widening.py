@@ -50,6 +50,7 @@ SELECT n % 100 + 1, (n * 7) % 2000 + 1 FROM generate_series(1, 20000) n ON CONFL
 """
 
 
+@pytest.mark.one_in(2)
 def test_people_read_write_and_vote_while_ids_are_widened_and_narrowed(
     cluster18: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ def test_every_id_is_bigint_and_so_is_its_sequence(migrations: Migrations) -> No
         migrations.downgrade("9e07b3d4c615")
 
 
+@pytest.mark.one_in(2)
 def test_the_owner_of_the_database_who_is_no_superuser_can_migrate(
     cluster18: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

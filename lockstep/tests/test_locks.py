@@ -238,6 +238,7 @@ def test_nobody_queues_behind_a_transaction_that_stays_open(
     assert cluster18.log().count("lock timeout") == before
 
 
+@pytest.mark.one_in(2)
 def test_waits_grow_to_the_greatest_stall_where_transactions_overlap(
     project: Project, cluster18: Cluster, database: str, told: Told
 ) -> None:
@@ -313,6 +314,7 @@ def test_a_pace_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 _ENV = "import lockstep\nlockstep.run()\n"
 
 
+@pytest.mark.one_in(2)
 def test_of_eight_migrators_one_applies_each_revision_and_the_others_wait(
     project: Project, cluster18: Cluster, database: str, tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_what_was_changed_by_hand_is_found_and_its_statement_undoes_it(
     assert not {(one.object, one.part) for one in left} & {(one.object, one.part) for one in undone}
 
 
+@pytest.mark.one_in(2)
 def test_the_page_tells_which_of_these_autogenerate_finds_as_well(
     on_18: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
