@@ -21,6 +21,8 @@ INVISIBLE = (
     r"\s\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
 )
+#: A text with something to be seen, and no NUL, which PostgreSQL's text cannot hold.
+SEEN = rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$"
 
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,40})")
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import INVISIBLE, MAX_ID, Body, Limit
+from folkmoot.http.parameters import MAX_ID, SEEN, Body, Limit
 from folkmoot.http.problems import Forbidden
 from folkmoot.http.routes import Route
 from folkmoot.people import administrators, events
@@ -29,7 +29,7 @@ Reason = Annotated[
     Field(
         min_length=1,
         max_length=1000,
-        pattern=rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$",
+        pattern=SEEN,
         description="With something to be seen.",
         examples=["It is an advertisement."],
     ),

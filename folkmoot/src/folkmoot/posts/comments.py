@@ -19,7 +19,7 @@ from folkmoot.http import etags
 from folkmoot.http.cursors import CURSOR_PATTERN, InvalidCursor, fitting
 from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import INVISIBLE, MAX_ID, Body, Id, Limit
+from folkmoot.http.parameters import MAX_ID, SEEN, Body, Id, Limit
 from folkmoot.http.problems import Conflict, Forbidden, NotFound
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import Anonymous, Bearer, Caller, Member, MemberBearer, Reader, session_ended
@@ -49,7 +49,7 @@ Said = Annotated[
     Field(
         min_length=1,
         max_length=10_000,
-        pattern=rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$",
+        pattern=SEEN,
         description="With something to be seen, not only white space.",
         examples=["I have planks and a saw."],
     ),

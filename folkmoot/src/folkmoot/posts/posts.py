@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from folkmoot.http import etags
 from folkmoot.http.etags import IfMatch, IfNoneMatch, PreconditionFailed
 from folkmoot.http.openapi import answers
-from folkmoot.http.parameters import INVISIBLE, Body, Id
+from folkmoot.http.parameters import SEEN, Body, Id
 from folkmoot.http.problems import Forbidden, NotFound, Problem
 from folkmoot.http.routes import Route
 from folkmoot.people.caller import NOBODY, SESSION, Anonymous, Bearer, Caller, Member, Reader, session_ended
@@ -24,13 +24,12 @@ from folkmoot.postgres.statement import Statement
 #: or whose owner is blocked, is a draft as well: the database sees to it (revision `moderate`).
 VISIBLE = "(p.published OR p.owner_id = CAST(:person AS bigint))"
 
-# Something to be seen, and no NUL, which PostgreSQL's text cannot hold.
 Title = Annotated[
     str,
     Field(
         min_length=1,
         max_length=300,
-        pattern=rf"^[^\x00]*[^{INVISIBLE}][^\x00]*$",
+        pattern=SEEN,
         description="With something to be seen, not only white space.",
         examples=["A bench by the river"],
     ),
