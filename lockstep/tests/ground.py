@@ -32,7 +32,9 @@ class Circumstances:
 
 
 def template_of(cluster: Cluster, circumstances: Circumstances) -> str:
-    """A database with the tables and rows of the cases, twice: in ``public`` and in ``app``."""
+    """A database with the tables of the cases twice, in ``public`` and in ``app``: with all of their rows
+    where the search_path leads, with a few in the other one.
+    """
     name = cluster.create_database()
     large = "ALTER TABLE posts SET (fillfactor = 15)" if circumstances.mode == "mixed" else ""
     with cluster.connect(name) as connection:
@@ -41,6 +43,8 @@ def template_of(cluster: Cluster, circumstances: Circumstances) -> str:
         for schema in ("public", "app"):
             connection.execute(f"SET ROLE migrator; SET search_path = {schema}")
             connection.execute(f"{SCHEMA} {large}; {ROWS} {GRANTS}; RESET ROLE")
+            if schema != circumstances.schema:
+                connection.execute(_FEW)
         connection.execute(_BEFORE)
     return name
 
@@ -59,6 +63,12 @@ CREATE SCHEMA app AUTHORIZATION migrator;
 CREATE SCHEMA lockstep AUTHORIZATION migrator;
 CREATE SCHEMA lockstep_archive AUTHORIZATION migrator;
 ALTER DEFAULT PRIVILEGES FOR ROLE migrator, postgres GRANT SELECT ON TABLES TO reader
+"""
+
+_FEW = """
+DELETE FROM votes WHERE post_id > 3;
+DELETE FROM posts WHERE id > 20;
+DELETE FROM loose WHERE a > 20
 """
 
 _BEFORE = """

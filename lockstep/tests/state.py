@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg import sql
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import psycopg
 
     from testing.cluster import Cluster
 
@@ -48,20 +52,24 @@ def _apart(found: list[str] | str | None, wanted: list[str] | str | None) -> str
 
 def state_of(cluster: Cluster, database: str, volatile: Sequence[str] = ()) -> State:
     """The state of a database, without the columns whose values are ``volatile``, nor their sequences."""
-    sequences: dict[str, str] = {}
     with cluster.connect(database) as connection:
-        found = connection.execute(
-            "SELECT s.schemaname || '.' || s.sequencename, format('%I.%I', s.schemaname, s.sequencename), "
-            "(SELECT a.attname FROM pg_depend d JOIN pg_attribute a "
-            "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND d.deptype IN ('a', 'i') "
-            "WHERE d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass) "
-            f"FROM pg_sequences s WHERE {_OURS}"
-        ).fetchall()
-        for name, quoted, column in found:
-            drawn = connection.execute(f"SELECT last_value, is_called FROM {quoted}").fetchone()
-            if not volatile or column not in {*volatile, None}:
-                sequences[name] = str(drawn)
-    return State(catalog_of(cluster, database), rows_of(cluster, database, *volatile), sequences)
+        rows, sequences = _rows(connection, volatile), _sequences(connection, volatile)
+    return State(catalog_of(cluster, database), rows, sequences)
+
+
+def _sequences(connection: psycopg.Connection, volatile: Sequence[str]) -> dict[str, str]:
+    found = connection.execute(
+        "SELECT s.schemaname || '.' || s.sequencename, format('%I.%I', s.schemaname, s.sequencename), "
+        "(SELECT a.attname FROM pg_depend d JOIN pg_attribute a "
+        "ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND d.deptype IN ('a', 'i') "
+        "WHERE d.objid = format('%I.%I', s.schemaname, s.sequencename)::regclass) "
+        f"FROM pg_sequences s WHERE {_OURS}"
+    ).fetchall()
+    wanted = [
+        f"SELECT {sql.Literal(name).as_string()}, (last_value, is_called)::text FROM {quoted}"
+        for name, quoted, column in found if not volatile or column not in {*volatile, None}
+    ]  # fmt: skip
+    return dict(connection.execute(" UNION ALL ".join(wanted)).fetchall()) if wanted else {}
 
 
 def catalog_of(cluster: Cluster, database: str) -> list[str]:
@@ -75,16 +83,20 @@ def catalog_of(cluster: Cluster, database: str) -> list[str]:
 def rows_of(cluster: Cluster, database: str, *without: str | None) -> dict[str, list[str]]:
     """The rows of each table; those of ``public`` by the table's name alone."""
     with cluster.connect(database) as connection:
-        tables = connection.execute(
-            f"SELECT schemaname, tablename FROM pg_tables WHERE {_OURS} AND tablename <> 'alembic_version'"
-        ).fetchall()
-        return {
-            table if schema == "public" else f"{schema}.{table}": [
-                row[0]
-                for row in connection.execute(
-                    f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{schema}"."{table}" t ORDER BY 1',
-                    [[name for name in without if name]],
-                )
-            ]
-            for schema, table in tables
-        }
+        return _rows(connection, without)
+
+
+def _rows(connection: psycopg.Connection, without: Sequence[str | None]) -> dict[str, list[str]]:
+    tables = connection.execute(
+        f"SELECT schemaname, tablename FROM pg_tables WHERE {_OURS} AND tablename <> 'alembic_version'"
+    ).fetchall()
+    return {
+        table if schema == "public" else f"{schema}.{table}": [
+            row[0]
+            for row in connection.execute(
+                f'SELECT (to_jsonb(t) - %s::text[])::text FROM "{schema}"."{table}" t ORDER BY 1',
+                [[name for name in without if name]],
+            )
+        ]
+        for schema, table in tables
+    }

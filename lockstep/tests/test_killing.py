@@ -38,13 +38,13 @@ class Ground:
 
     def __init__(self) -> None:
         self.cluster = Cluster(18, ["fsync=off"])
-        self._templates: dict[bool, str] = {}
+        self._templates: dict[tuple[bool, str], str] = {}
 
     def proof(self, cases: tuple[Case, ...], circumstances: Circumstances, folder: Path) -> Proof:
-        large = circumstances.mode == "mixed"
-        if large not in self._templates:
-            self._templates[large] = template_of(self.cluster, circumstances)
-        return Proof(self.cluster, cases, circumstances, self._templates[large], folder)
+        key = (circumstances.mode == "mixed", circumstances.schema)
+        if key not in self._templates:
+            self._templates[key] = template_of(self.cluster, circumstances)
+        return Proof(self.cluster, cases, circumstances, self._templates[key], folder)
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +96,17 @@ def test_a_migration_survives_the_death_of_the_server(ground: Ground, tmp_path: 
     assert wrong is None, f"LOCKSTEP_SEED={SEED}, {proof}: at {at}: {wrong}"
 
 
-def _strikes(points: Points, direction: str, chance: random.Random) -> Iterator[tuple[str, int, str]]:
-    """Which blow falls where, and what is run then: each death with each way on, and one in six of the
-    failures, with ways and kinds in turn: there are six circumstances.
+def _strikes(
+    points: Points, direction: str, turn: int, chance: random.Random
+) -> Iterator[tuple[str, int, str]]:
+    """Which blow falls where, and what is run then: each death, and one in six of the failures, with the ways
+    on in turn. Of six turns, one for each of the circumstances, a death meets each way on in two at least and
+    a failure comes once.
     """
     ways = [then for struck, then in WAYS if struck == direction]
-    for at in points.of_death(chance):
-        for then in ways:
-            yield "server" if chance.random() < 0.1 else "migrator", at, then
-    first = chance.randrange(6)
-    for number, at in enumerate(points.of_failure(chance)[first::6], start=chance.randrange(6)):
+    for number, at in enumerate(points.of_death(chance), start=turn):
+        yield "server" if chance.random() < 0.1 else "migrator", at, ways[number % len(ways)]
+    for number, at in enumerate(points.of_failure(chance)[turn % 6 :: 6], start=turn):
         yield ("statement", "lock")[number % 2], at, ways[number % len(ways)]
 
 
@@ -117,6 +118,7 @@ def test_every_stretch_of_every_operation(
     """Under each of the circumstances, there and back."""
     wrongs: list[str] = []
     total: Counter[str] = Counter()
+    first = random.Random(f"{SEED} {case.name}").randrange(len(CIRCUMSTANCES))
     for number, circumstances in enumerate(CIRCUMSTANCES):
         chance = random.Random(f"{SEED} {case.name} {number}")
         proof = ground.proof((case,), circumstances, tmp_path / str(number))
@@ -125,7 +127,7 @@ def test_every_stretch_of_every_operation(
             wrongs.append(f"{proof}: {wrong}")
         for direction in ("upgrade", "downgrade"):
             points = proof.points(direction)
-            for blow, at, then in _strikes(points, direction, chance):
+            for blow, at, then in _strikes(points, direction, first + number, chance):
                 total[blow] += 1
                 if wrong := proof.strike(direction, blow, at, then):
                     wrongs.append(
