@@ -89,8 +89,8 @@ LOCKSTEP = House(
 FOLKMOOT = House(
     "folkmoot",
     (
-        "__main__", "commands", "app", "pages", "moderation", "posts", "people", "mail", "http", "migrations",
-        "postgres", "settings", "mail_settings", FRONT,
+        "__main__", "commands", "backups", "app", "pages", "moderation", "posts", "people", "mail", "http",
+        "migrations", "postgres", "settings", "mail_settings", FRONT,
     ),
 )  # fmt: skip
 HOUSES = (FOLKMOOT, LOCKSTEP)

@@ -11,7 +11,18 @@ from importlib import import_module
 
 import typer
 
-_COMMANDS = ("serve", "migrate", "psql", "seed", "recount", "reindex", "grant-admin", "revoke-admin")
+_COMMANDS = (
+    "serve",
+    "migrate",
+    "psql",
+    "seed",
+    "recount",
+    "reindex",
+    "grant-admin",
+    "revoke-admin",
+    "backup",
+    "restore",
+)
 _SETTINGS = {"psql": {"allow_extra_args": True, "ignore_unknown_options": True}}
 
 

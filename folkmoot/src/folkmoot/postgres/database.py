@@ -49,11 +49,14 @@ def sqlalchemy_url(settings: Settings, *, serving: bool = False) -> URL:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn what keeps a command from its database into a line on standard error and exit status 2."""
+def explained(*more: type[Exception]) -> Iterator[None]:
+    """Turn what keeps a command from its database into a line on standard error and exit status 2; and
+    whatever else has a text that is ready to be shown.
+    """
+    ready: tuple[type[Exception], ...] = (SettingsError, ServerError, *more)
     try:
         yield
-    except (SettingsError, ServerError) as error:
+    except ready as error:
         message = str(error)
     except (OperationalError, sqlalchemy.exc.OperationalError) as error:
         reason = str(error.orig if isinstance(error, sqlalchemy.exc.OperationalError) else error)

@@ -1,0 +1,1 @@
+"""A database as files: written while people go on, checked, and brought back."""
