@@ -35,6 +35,22 @@ def project(cluster18: Cluster, database: str, tmp_path: Path) -> Project:
     )
 
 
+def kill(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _abandon(project: Project, folder: Path) -> str:
+    """What `lockstep abandon --yes` prints."""
+    env = (project.folder / "env.py").read_text()
+    (project.folder / "env.py").write_text(f"import lockstep\nlockstep.run(url={project.url!r})\n")
+    ini = folder / "alembic.ini"
+    ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
+    try:
+        return CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"]).output
+    finally:
+        (project.folder / "env.py").write_text(env)
+
+
 def test_abandon_says_what_stays_asks_and_forgets(
     project: Project, cluster18: Cluster, database: str, tmp_path: Path
 ) -> None:
@@ -83,19 +99,60 @@ def test_a_downgrade_that_is_abandoned_leaves_no_trigger_and_a_dropped_table_com
     with cluster18.connect(database) as connection:
         connection.execute("INSERT INTO notes VALUES (7)")
 
-    def kill(_: object) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
     in_child(lambda: project.downgrade("r1"), kill, at)
-    env = (project.folder / "env.py").read_text()
-    (project.folder / "env.py").write_text(f"import lockstep\nlockstep.run(url={project.url!r})\n")
-    ini = tmp_path / "alembic.ini"
-    ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
-    done = CliRunner().invoke(main, ["abandon", "-c", str(ini), "--yes"])
-    (project.folder / "env.py").write_text(env)
-    assert "forgotten" in done.output
+    assert "forgotten" in _abandon(project, tmp_path)
     with cluster18.connect(database) as connection:
         triggers = connection.execute("SELECT tgname FROM pg_trigger WHERE tgname ~ 'lockstep'").fetchall()
         kept = connection.execute("SELECT table_name, state FROM lockstep.archive").fetchall()
     assert triggers == []
     assert kept == ([("notes", "kept")] if "notes" in downgrade else [])
+
+
+TYPE = """
+op.add_column('books', sa.Column('x', sa.Integer()))
+op.alter_column('books', 'id', type_=sa.BigInteger())
+"""
+
+
+@pytest.mark.parametrize(
+    "at", ['SET "lockstep_1_id" =', "CREATE UNIQUE INDEX CONCURRENTLY", "VALIDATE", "DROP TRIGGER"]
+)
+def test_a_type_change_that_is_abandoned_leaves_nothing_of_lockstep_and_can_be_run_again(
+    at: str, project: Project, cluster18: Cluster, database: str, tmp_path: Path
+) -> None:
+    before = cluster18.dump_schema(database)
+    project.revision(TYPE)
+    in_child(project.upgrade, kill, at)
+    printed = _abandon(project, tmp_path)
+    assert "books: add column x: done" in printed
+    assert "books: alter column id: what Lockstep has built for it so far" in printed
+    assert "sync_" not in printed
+    with cluster18.connect(database) as connection:
+        connection.execute("ALTER TABLE books DROP COLUMN x")
+    assert cluster18.dump_schema(database) == before
+    project.upgrade()
+    assert project.current() == "r2 (head)"
+
+
+def test_the_check_that_a_not_null_is_made_of_goes_with_it_before_18(
+    cluster15: Cluster, tmp_path: Path
+) -> None:
+    database = cluster15.create_database()
+    with cluster15.connect(database) as connection:
+        connection.execute(SCHEMA)
+    project = at_first_revision(
+        Project(tmp_path / "project", cluster15.url(database, "psycopg"), short_way=False)
+    )
+    before = cluster15.dump_schema(database)
+    project.revision("op.alter_column('books', 'author_id', nullable=False)")
+    in_child(project.upgrade, kill, "SET NOT NULL")
+    assert "forgotten" in _abandon(project, tmp_path)
+    assert cluster15.dump_schema(database) == before
+
+
+def test_abandon_gives_no_sql_for_what_a_later_step_has_replaced(project: Project, tmp_path: Path) -> None:
+    stops(project, TYPE)
+    printed = _abandon(project, tmp_path)
+    assert "takes the old one's place (last in the row): cannot be taken back" in printed
+    assert "DROP COLUMN" in printed  # of x
+    assert "lockstep_1_id" not in printed

@@ -11,7 +11,7 @@ from lockstep.archive import guard, registry
 from lockstep.commands.project import ConfigFiles, Section, on_each_database
 from lockstep.postgres.session import execute
 from lockstep.revision.ledger import ARCHIVE_SCHEMA, Ledger
-from lockstep.revision.undo import begun
+from lockstep.revision.undo import begun, private, take_private_back
 from lockstep.steps.locks import brief
 from lockstep.steps.pace import Pace
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-    from lockstep.revision.ledger import Underway
+    from lockstep.revision.ledger import Entry, Underway
+    from lockstep.steps.step import Step
 
 #: With what a statement begins that changes the schema, rather than what is kept of it.
 _DEFINES = ("ALTER ", "COMMENT ", "CREATE ", "DROP ")
@@ -29,20 +30,37 @@ _DEFINES = ("ALTER ", "COMMENT ", "CREATE ", "DROP ")
 def what_stays(underway: Underway) -> Iterator[str]:
     """What the half-done revision has done, and what of it may have been begun, in a line each."""
     for entry in underway.entries:
-        if not begun(entry):
+        stays = _stays(entry)
+        if not stays:
             continue
-        progress = "done" if entry.finished else f"{entry.done} of {len(entry.steps)} steps done"
-        yield f"  {entry.says}: {progress}"
-        for step in entry.steps[entry.done : entry.done + 1]:
-            yield f"    may have been begun: {step.description}"
+        done = sum(number < entry.done for number, _ in stays)
+        yield f"  {entry.says}: {'done' if entry.finished else f'{done} of {len(entry.steps)} steps done'}"
+        for number, step in stays:
+            if number >= entry.done:
+                yield f"    may have been begun: {step.description}"
+
+
+def _stays(entry: Entry) -> list[tuple[int, Step]]:
+    """The steps that were begun, the last one first, without those that are taken back."""
+    return begun(entry)[len(private(entry)) :]
+
+
+def what_goes(underway: Underway) -> Iterator[str]:
+    """The operations of which something is taken back, in a line each."""
+    for entry in underway.entries:
+        if private(entry):
+            yield f"  {entry.says}: what Lockstep has built for it so far, which nothing uses yet"
 
 
 def what_takes_it_away(underway: Underway) -> Iterator[str]:
     """The SQL that takes it away, the last step first; what was written since is not kept by it."""
     for entry in sorted(underway.entries, key=lambda one: -one.position):
-        for _, step in begun(entry):
-            yield f"  -- {step.description}{': cannot be taken back' if step.undo is None else ''}"
-            for statement in step.undo or ():
+        for _, step in _stays(entry):
+            if step.undo is None:  # and what came before it is not there any more as it was
+                yield f"  -- {step.description}: cannot be taken back"
+                break
+            yield f"  -- {step.description}"
+            for statement in step.undo:
                 if statement.startswith(_DEFINES) and ARCHIVE_SCHEMA not in statement:
                     yield f"  {statement.strip()};"
 
@@ -60,7 +78,8 @@ def register(main: typer.Typer) -> None:
     ) -> None:
         """Forget a half-done revision: what it did stays in the database, the version stays the old one.
 
-        The last resort. `alembic upgrade` goes on with it, `alembic downgrade` takes it back.
+        What Lockstep has built for an operation that is not finished goes. The last resort: `alembic
+        upgrade` goes on with it, `alembic downgrade` takes it back.
         """
 
         def forget(connection: Connection, version_table: str, heads: tuple[str, ...]) -> None:
@@ -75,8 +94,12 @@ def register(main: typer.Typer) -> None:
                 raise CommandError(f"say which one: {', '.join(one.revision for one in chosen)}")
             underway = chosen[0]
             typer.echo(f"The {underway.direction} of revision {underway.revision} is half done. What stays:")
-            for line in what_stays(underway):
+            for line in list(what_stays(underway)) or ["  nothing"]:
                 typer.echo(line)
+            if goes := list(what_goes(underway)):
+                typer.echo("What is taken away now:")
+                for line in goes:
+                    typer.echo(line)
             typer.echo(
                 f"The database stays at {', '.join(heads) or 'base'}; what stays of the revision is yours to "
                 "take away or to keep before it is run again."
@@ -99,6 +122,7 @@ def register(main: typer.Typer) -> None:
                 ledger.finish(connection, underway.revision)
 
             connection.execution_options(isolation_level="AUTOCOMMIT")
+            take_private_back(connection, Pace(), ledger, underway)
             brief(connection, Pace(), f"giving up revision {underway.revision}", work)
             typer.echo("forgotten")
 

@@ -68,15 +68,16 @@ def not_null_steps(connection: Connection, table: Table, column: str) -> list[St
         return [replace(step, leftover=drop_not_null, undo=drop_not_null)]
     name = catalog.default_name(connection, table, [column], "lockstep_not_null")
     check = f"CHECK ({quote(column)} IS NOT NULL) NOT VALID"
+    validated = added_and_validated(
+        table.sql,
+        f"{subject}: not null for new rows",
+        name,
+        f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(name)} {check}",
+        offenders=offenders,
+        refusal=f'column "{column}" of relation "{table.name}" contains null values',
+    )
     return [
-        added_and_validated(
-            table.sql,
-            f"{subject}: not null for new rows",
-            name,
-            f"ALTER TABLE {table.sql} ADD CONSTRAINT {quote(name)} {check}",
-            offenders=offenders,
-            refusal=f'column "{column}" of relation "{table.name}" contains null values',
-        ),
+        replace(validated, private=True),
         Step(
             f"{subject}: set not null",
             sql=(f"{alter} SET NOT NULL", f"ALTER TABLE {table.sql} DROP CONSTRAINT {quote(name)}"),

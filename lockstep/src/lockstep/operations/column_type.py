@@ -7,6 +7,7 @@ to the end of the row; everything else ends as ALTER COLUMN … TYPE leaves it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lockstep.errors import LockstepError
@@ -95,7 +96,8 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
             beside.check(connection, table, name, definition, plan)
     make_beside(keys, plan)
     beside.statistics(connection, table, old, before.changed_statistics(after), owners, plan)
-    return [*plan.before, kept.verify(), _swap(connection, kept, identity, plan)]
+    built = [replace(step, private=True) for step in (*plan.before, kept.verify())]
+    return [*built, _swap(connection, kept, identity, plan)]
 
 
 def _refuse(connection: Connection, table: Table, column: Column) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from lockstep.postgres import catalog
@@ -78,6 +79,22 @@ def begun(entry: Entry) -> list[tuple[int, Step]]:
     if following and following[0].kind in {Kind.OUTSIDE, Kind.VALIDATED, Kind.FILL, Kind.COPY}:
         found.append((entry.done, following[0]))
     return list(reversed(found))
+
+
+def private(entry: Entry) -> list[tuple[int, Step]]:
+    """The steps that were begun last of an operation that is not finished, while all that they made is
+    Lockstep's own (the shadow of a column, say), the last one first.
+    """
+    if entry.finished:
+        return []
+    return list(takewhile(lambda found: found[1].private, begun(entry)))
+
+
+def take_private_back(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway) -> None:
+    """Take back what is Lockstep's own of a half-done revision; can be stopped and called again."""
+    for entry in sorted(underway.entries, key=lambda e: -e.position):
+        for number, step in private(entry):
+            _undo_step(connection, pace, ledger, underway, entry, step, number)
 
 
 def undo(connection: Connection, pace: Pace, ledger: Ledger, underway: Underway) -> None:

@@ -101,7 +101,8 @@ class Step:
     wrote into what it removes, and can be run again. ``undo_present`` is a query that is true when nothing of
     an OUTSIDE or VALIDATED step is there: it has been taken back, or left nothing. ``offenders`` finds rows
     that make it fail, ``refusal`` says so where PostgreSQL's message would speak of a name that the revision
-    does not know. ``journal`` is what the revision's own code sent.
+    does not know. ``journal`` is what the revision's own code sent. ``private``: what it makes is Lockstep's
+    own, which nobody has a use for where the operation is not finished.
     """
 
     description: str
@@ -118,6 +119,7 @@ class Step:
     undo_present: str | None = None
     before_undo: tuple[Step, ...] = ()
     journal: tuple[dict[str, Any], ...] = ()
+    private: bool = False
 
     @property
     def does_nothing(self) -> bool:
@@ -125,7 +127,11 @@ class Step:
         return not (self.sql or self.fill or self.copy or self.journal)
 
     def to_json(self) -> dict[str, Any]:
-        data = {key: value for key, value in asdict(self).items() if value not in (None, ()) or key == "undo"}
+        data = {
+            key: value
+            for key, value in asdict(self).items()
+            if value not in (None, (), False) or key == "undo"
+        }
         if self.before_undo:
             data["before_undo"] = [step.to_json() for step in self.before_undo]
         return data
