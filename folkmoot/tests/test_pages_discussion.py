@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from jinja2.runtime import Macro
 
 from browser import Browser
+from folkmoot.people.tokens import Tokens
 from test_comments import say
 from test_posts import write
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from api import Api
     from browser import Element
 
@@ -138,3 +143,30 @@ def test_whoever_is_not_logged_in_reads_and_is_led_to_the_login(api: Api) -> Non
     assert _thread(page) == ["<script>alert(1)</script> [x](javascript:alert(1))"]
     assert not [form for form in page.all("form") if form.get("method") == "post"]
     assert [each.text for each in page.all("a") if each["href"] == f"/login?next=/p/{post}"]
+
+
+def test_a_comment_on_a_page_costs_no_macro_and_a_page_reads_its_cookie_once(api: Api) -> None:
+    """A macro takes longer than what it writes; the cookie's signature as long as a dozen comments."""
+    ada = api.person()
+    post = write(api, ada)
+    browser = Browser(api).register("bob@example.com")
+
+    def counted() -> tuple[int, int]:
+        number = {Macro._invoke.__code__: 0, Tokens.read.__code__: 0}  # noqa: SLF001 - what runs a macro
+
+        def count(frame: FrameType, event: str, _argument: object) -> None:
+            if event == "call" and frame.f_code in number:
+                number[frame.f_code] += 1
+
+        api.call(sys.setprofile, count)
+        browser.open(f"/p/{post}")
+        api.call(sys.setprofile, None)
+        macros, cookies = number.values()
+        return macros, cookies
+
+    say(api, ada, post)
+    few, cookies = counted()
+    for _ in range(3):
+        say(api, ada, post)
+    assert counted() == (few, cookies)
+    assert cookies == 1

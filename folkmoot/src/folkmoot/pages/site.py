@@ -88,11 +88,13 @@ def page(
     """Render a page. Caches keep it only where it is `public`, nobody is logged in, and it has no form."""
     key = request.cookies.get(visitor.cookie_name(request, _NOTICE), "")
     notice = text(f"done.{key}") if key and has(f"done.{key}") else None
+    address = here(request)
     body = (
         _TEMPLATES.get_template(template)
         .render(
             known=visitor.claims(request) is not None,
-            here=here(request),
+            here=address,
+            login=f"/login?next={quote(address)}",
             csrf=lambda: forms.token(request),
             notice=notice,
             **values,

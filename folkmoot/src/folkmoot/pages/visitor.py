@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from folkmoot.settings import Settings
 
 _SESSION = "folkmoot_session"
-#: Whether the session of the request's cookie was found to have ended.
-_ENDED = "folkmoot.session_ended"
+#: Where a request keeps what its cookie says, which is asked for again and again.
+_CLAIMS = "folkmoot.claims"
 
 
 def tokens(settings: Settings, secret: str, *older: str) -> Tokens:
@@ -49,8 +49,13 @@ def drop_cookie(request: Request, answer: Response, name: str) -> None:
 
 def claims(request: Request) -> Claims | None:
     """Whose session the cookie names; only the signature was checked."""
-    if request.scope.get(_ENDED):
-        return None
+    if _CLAIMS not in request.scope:
+        request.scope[_CLAIMS] = _read(request)
+    whose: Claims | None = request.scope[_CLAIMS]
+    return whose
+
+
+def _read(request: Request) -> Claims | None:
     cookie = request.cookies.get(cookie_name(request, _SESSION))
     if not cookie:
         return None
@@ -63,7 +68,7 @@ def claims(request: Request) -> Claims | None:
 
 def ended(request: Request) -> None:
     """From now on the request is of somebody who is not logged in."""
-    request.scope[_ENDED] = True
+    request.scope[_CLAIMS] = None
 
 
 def remember(request: Request, answer: Response, user_id: int, session_id: int) -> None:
