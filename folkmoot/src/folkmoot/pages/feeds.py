@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 from folkmoot.http import etags
 from folkmoot.http.parameters import Id  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.problems import LoginRequired
-from folkmoot.pages.markdown import markdown
+from folkmoot.pages.markdown import markdown, prepare
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.site import iso
 from folkmoot.pages.texts import text
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 async def everybody(request: Request) -> Response:
     """The newest posts."""
     found = await lists.read(request, _nobody(request), Sort.new, limit=ENTRIES)
-    return _posts(request, text("site.name"), "/", found.items)
+    return await _posts(request, text("site.name"), "/", found.items)
 
 
 @router.get("/u/{user_id}/feed.atom")
@@ -69,7 +69,7 @@ async def person(request: Request, user_id: Id) -> Response:
     reader = _nobody(request)
     account = await accounts.profile(request.app.state.pool, user_id)
     found = await lists.read(request, reader, Sort.new, owner=user_id, which=Which.published, limit=ENTRIES)
-    return _posts(request, _name(account["display_name"], user_id), f"/u/{user_id}", found.items)
+    return await _posts(request, _name(account["display_name"], user_id), f"/u/{user_id}", found.items)
 
 
 @router.get("/p/{post_id}/feed.atom")
@@ -86,7 +86,7 @@ async def discussion(request: Request, post_id: Id) -> Response:
         for comment in await comments.newest(reader, post_id, ENTRIES)
         if comment.owner is not None
     ]  # fmt: skip
-    return _feed(request, post.title, f"/p/{post_id}", entries)
+    return await _feed(request, post.title, f"/p/{post_id}", entries)
 
 
 def _nobody(request: Request) -> Anonymous:
@@ -99,8 +99,8 @@ def _name(display_name: str | None, user_id: int) -> str:
     return display_name or text("person.nameless", id=user_id)
 
 
-def _posts(request: Request, title: str, page: str, found: Sequence[PostRow]) -> Response:
-    return _feed(
+async def _posts(request: Request, title: str, page: str, found: Sequence[PostRow]) -> Response:
+    return await _feed(
         request, title, page,
         [
             Entry(
@@ -112,7 +112,8 @@ def _posts(request: Request, title: str, page: str, found: Sequence[PostRow]) ->
     )  # fmt: skip
 
 
-def _feed(request: Request, title: str, page: str, entries: Sequence[Entry]) -> Response:
+async def _feed(request: Request, title: str, page: str, entries: Sequence[Entry]) -> Response:
+    await prepare(*(entry.content for entry in entries))
     base = request.app.state.settings.public_url or str(request.base_url).rstrip("/")
     here = f"{base}{request.url.path}"
     newest = max((entry.when for entry in entries), default=_BEGINNING)

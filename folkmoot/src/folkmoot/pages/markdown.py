@@ -6,14 +6,17 @@ markdown-it-py reads CommonMark with raw HTML off, and nh3 leaves of what it wro
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import blockquote
 from markupsafe import Markup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from markdown_it.rules_block import StateBlock
     from markdown_it.rules_core import StateCore
 
 _TAGS = {
@@ -28,8 +31,11 @@ _SCHEMES = {"http", "https", "mailto"}
 _REL = "nofollow ugc noopener"
 #: What takes longer than a moment is read in a thread: more characters than this.
 _LONG = 2_000
-#: How many texts' HTML is kept, of ordinary and of long ones.
-_KEPT, _KEPT_LONG = 4_000, 64
+#: How many lines are read for the quotes of a text. For each quote the library reads on to the next empty
+#: line, since what follows may belong to it: without a bound, half a minute for 40,000 characters.
+_QUOTED_LINES = 10_000
+#: How many characters are kept, of texts and their HTML.
+_KEPT = 8_000_000
 
 
 def _below_the_title(state: StateCore) -> None:
@@ -39,21 +45,70 @@ def _below_the_title(state: StateCore) -> None:
             token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
 
 
+def _quote(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 (as the rule's)
+    """A quote, until too many lines were read for quotes; from there on `>` is an ordinary character."""
+    read = state.env.get("quoted", 0)
+    if read > _QUOTED_LINES:
+        return False
+    if not silent and state.src.startswith(">", state.bMarks[start] + state.tShift[start]):
+        last = start
+        while last < end and not state.isEmpty(last):
+            last += 1
+        state.env["quoted"] = read + last - start
+    return blockquote(state, start, end, silent)
+
+
 # Pictures would be fetched from elsewhere, which the policy of the pages forbids.
 _READER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+_READER.block.ruler.at("blockquote", _quote, {"alt": ["paragraph", "reference", "blockquote", "list"]})
 _READER.core.ruler.push("below_the_title", _below_the_title)
+
+
+class _Kept:
+    """The HTML of texts, by the texts; what has been kept for longest goes first."""
+
+    def __init__(self) -> None:
+        self._html: dict[str, Markup] = {}
+        self._size = 0
+
+    def missing(self, texts: Iterable[str]) -> list[str]:
+        return [text for text in dict.fromkeys(texts) if text not in self._html]
+
+    def get(self, text: str) -> Markup | None:
+        return self._html.get(text)
+
+    def keep(self, text: str, html: Markup) -> None:
+        if text not in self._html:
+            self._html[text] = html
+            self._size += len(text) + len(html)
+        while self._size > _KEPT:
+            oldest = next(iter(self._html))
+            self._size -= len(oldest) + len(self._html.pop(oldest))
+
+
+_kept = _Kept()
+#: One at a time, so that many of them leave the others their processor.
+_turn = asyncio.Lock()
 
 
 def markdown(text: str) -> Markup:
     """A text in Markdown as HTML that is safe to show."""
-    return _kept(text) if len(text) <= _LONG else _kept_long(text)
+    html = _kept.get(text)
+    if html is None:
+        html = _rendered(text)
+        _kept.keep(text, html)
+    return html
 
 
 async def prepare(*texts: str) -> None:
-    """Have the texts' HTML at hand before the page is made, so that long or many ones hold up nobody else."""
-    if sum(map(len, texts)) > _LONG:
+    """Have the texts' HTML at hand before the page is made, so that long or many ones hold up nobody else.
+
+    A route awaits it before it makes what shows texts, and nothing in between.
+    """
+    if sum(map(len, _kept.missing(texts))) > _LONG:
         async with _turn:
-            await asyncio.to_thread(lambda: [markdown(text) for text in texts])
+            for text in _kept.missing(texts):
+                _kept.keep(text, await asyncio.to_thread(_rendered, text))
 
 
 def _rendered(text: str) -> Markup:
@@ -62,8 +117,3 @@ def _rendered(text: str) -> Markup:
         set_tag_attribute_values=_SCROLLED,
     )  # fmt: skip
     return Markup(clean)  # noqa: S704 - what nh3 has cleaned
-
-
-_kept, _kept_long = lru_cache(_KEPT)(_rendered), lru_cache(_KEPT_LONG)(_rendered)
-#: One at a time, so that many of them leave the others their processor.
-_turn = asyncio.Lock()

@@ -13,6 +13,7 @@ from folkmoot.moderation import blocks, log, removals, reports
 from folkmoot.moderation.log import Why
 from folkmoot.pages import site
 from folkmoot.pages.forms import Form, NotAcceptable, Sent
+from folkmoot.pages.markdown import prepare
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Member  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.people import accounts, administrators
@@ -116,6 +117,7 @@ def _why(form: Form) -> str | None:
 async def _post_page(request: Request, bearer: Bearer, post_id: int, form: Form) -> Response:
     async with administrators.acting(bearer) as caller:
         post = await removals.seen(caller, post_id)
+    await prepare(post["content"])
     return site.form_page(request, "moderation_post.html", form, post=post)
 
 
