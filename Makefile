@@ -92,7 +92,10 @@ lock: .venv/installed  ## Pin every dependency anew (needs the network)
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
-	  --group dev lockstep/pyproject.toml folkmoot/pyproject.toml -o requirements.lock
+	  --group dev --extra otel lockstep/pyproject.toml folkmoot/pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
+	  --constraint requirements.lock folkmoot/pyproject.toml -o folkmoot/requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-emit-package alembic-lockstep \
 	  --resolution lowest-direct --group floors lockstep/pyproject.toml -o lockstep/floors.lock

@@ -16,6 +16,7 @@ from folkmoot.http import docs, errors, health, logs
 from folkmoot.http import openapi as contract
 from folkmoot.http.answering import on_validation
 from folkmoot.http.cursors import Cursors
+from folkmoot.http.metrics import Metrics
 from folkmoot.http.middleware import Edge, Envelope
 from folkmoot.http.proxies import Forwarded
 from folkmoot.mail import delivery
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     """
     settings = settings or load()
     logs.configure(settings.log_level)
+    metrics = Metrics() if settings.metrics_port else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +88,10 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
                 app.state.passwords = passwords = Passwords(hasher)
                 try:
                     app.openapi()  # made once, before anybody waits for it
-                    async with sends.running() if sends else nullcontext():
+                    async with (
+                        sends.running() if sends else nullcontext(),
+                        metrics.watching(app.state.pool) if metrics else nullcontext(),
+                    ):
                         yield
                 finally:
                     passwords.close()
@@ -154,7 +159,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         )
     if settings.trusted_proxies:
         app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, metrics=metrics)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

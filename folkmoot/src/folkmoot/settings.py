@@ -100,6 +100,8 @@ class Settings(BaseSettings):
         default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=256,
         description="a number of processes from 1 to 256",
     )  # fmt: skip
+    metrics_host: str = Field("127.0.0.1", description="an address or the name of a host, for metrics")
+    metrics_port: Port | None = Field(None, description=_PORT)
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error"
     )
@@ -148,7 +150,7 @@ class Settings(BaseSettings):
             raise ValueError
         return value
 
-    @field_validator("host")
+    @field_validator("host", "metrics_host")
     @classmethod
     def _is_host(cls, value: str) -> str:
         with suppress(ValueError):

@@ -9,8 +9,9 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -25,13 +26,14 @@ from granian.http import HTTP1Settings
 from folkmoot.app import create_app
 from folkmoot.commands.migrate import upgrade
 from folkmoot.commands.schema import check_schema
+from folkmoot.http import metrics
 from folkmoot.postgres import database, sharing
 from folkmoot.postgres.server import Server, ServerError
 from folkmoot.posts import comments, lists
 from folkmoot.settings import Settings, SettingsError, load, signing_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from argon2 import PasswordHasher
     from fastapi import FastAPI
@@ -66,7 +68,7 @@ def command(
     with database.explained():
         settings = load()
         signing_key(settings)
-        _check_port(settings)
+        _check_ports(settings)
         with database.server(settings) as server:
             if migrate or settings.embedded:
                 upgrade(settings, "head")
@@ -80,22 +82,44 @@ def command(
                         f"PostgreSQL: 127.0.0.1:{server.port}, user {sharing.ROLE}, "
                         f"database {sharing.DATABASE}, password in {settings.data_dir / 'password'}"
                     )
-            _serve(settings)
+            with _measured(settings):
+                _serve(settings)
 
 
-def _check_port(settings: Settings) -> None:
+@contextmanager
+def _measured(settings: Settings) -> Iterator[None]:
+    """Metrics of all workers, on an address of their own: never on the one that people come to."""
+    if settings.metrics_port is None:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="folkmoot-metrics-") as folder:
+        os.environ[metrics.FOLDER] = folder  # for the workers, which write into it
+        server = metrics.serve(settings.metrics_host, settings.metrics_port, folder)
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def _check_ports(settings: Settings) -> None:
+    _check_port("HOST, PORT", settings.host, settings.port)
+    if settings.metrics_port is not None:
+        if settings.metrics_port == settings.port:
+            raise SettingsError("METRICS_PORT takes another port than PORT: metrics are not for everybody")
+        _check_port("METRICS_HOST, METRICS_PORT", settings.metrics_host, settings.metrics_port)
+
+
+def _check_port(named: str, host: str, port: int) -> None:
     """Say in one line that the address cannot be had; the server's own words are a traceback."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise SettingsError(
-            f"HOST, PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        ) from None
+        raise SettingsError(f"{named}: cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 def _open_files(settings: Settings) -> None:

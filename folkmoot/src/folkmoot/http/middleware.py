@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from folkmoot.http.metrics import Metrics
+
 #: The longest path with its query, and all headers together, in bytes.
 ADDRESS_LIMIT = 16 * 1024
 HEADERS_LIMIT = 32 * 1024
@@ -55,8 +57,9 @@ _log = structlog.stdlib.get_logger("folkmoot")
 class Envelope:
     """The outermost layer: whatever answers below it, the request has an id and a line in the log."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics | None = None) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,12 +89,15 @@ class Envelope:
             await self._app(scope, receive, send_marked)
         finally:
             client = scope.get("client")
+            seconds = perf_counter() - began
+            if self._metrics is not None:
+                self._metrics.answered(scope, status, seconds)
             _log.info(
                 "request",
                 method=method,
                 path=_shown(path),
                 status=status,
-                ms=round((perf_counter() - began) * 1000, 2),
+                ms=round(seconds * 1000, 2),
                 client=client[0] if client else None,
             )
 

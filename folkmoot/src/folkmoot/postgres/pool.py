@@ -46,8 +46,11 @@ _SESSION = {
 class Pool(asyncpg.Pool):  # type: ignore[misc] # asyncpg has no types
     """A pool on which nobody waits for a connection longer than ACQUIRE_SECONDS; then TimeoutError."""
 
+    #: How many wait for one now.
+    waiting = 0
+
     def acquire(self, *, timeout: float | None = None) -> _Acquiring:
-        return _Acquiring(super().acquire(timeout=timeout))
+        return _Acquiring(self, super().acquire(timeout=timeout))
 
     async def open_all(self, first: Callable[[Connection], Awaitable[None]]) -> None:
         """Open every connection, and let each do first what would otherwise be waited for.
@@ -65,12 +68,17 @@ class Pool(asyncpg.Pool):  # type: ignore[misc] # asyncpg has no types
 class _Acquiring:
     """As asyncpg's own, to be awaited or entered. Its own timeout makes a task for each request."""
 
-    def __init__(self, acquiring: Any) -> None:
+    def __init__(self, pool: Pool, acquiring: Any) -> None:
+        self._pool = pool
         self._acquiring = acquiring
 
     async def __aenter__(self) -> Connection:
-        async with asyncio.timeout(ACQUIRE_SECONDS):
-            return await self._acquiring.__aenter__()
+        self._pool.waiting += 1
+        try:
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                return await self._acquiring.__aenter__()
+        finally:
+            self._pool.waiting -= 1
 
     async def __aexit__(self, *error: object) -> None:
         await self._acquiring.__aexit__(*error)
