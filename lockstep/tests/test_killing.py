@@ -144,13 +144,15 @@ def test_every_stretch_of_every_operation(
 def test_every_pair_of_operations(
     first: Case, ground: Ground, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """At points and under circumstances that chance chooses, others each day."""
+    """In an order, at points and under circumstances that chance chooses, others each day."""
     wrongs: list[str] = []
     total = 0
     for second in CASES:
-        chance = random.Random(f"{SEED} {first.name} {second.name}")
+        chance = random.Random(" ".join([SEED, *sorted([first.name, second.name])]))
+        if first is second or (first.name < second.name) == (chance.random() < 0.5):
+            continue
         proof = ground.proof((first, second), _by_chance(chance), tmp_path / second.name)
-        if first is not second and proof.is_possible():
+        if proof.is_possible():
             total += 2
             wrongs += _struck(proof, chance, 2)
         proof.clear()
