@@ -19,7 +19,7 @@ from folkmoot.people.caller import Anonymous, MemberBearer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from folkmoot.postgres.pool import Connection, Pool
+    from folkmoot.postgres.pool import Pool
     from folkmoot.postgres.statement import Statement
 
 
@@ -37,11 +37,11 @@ class Remembering(Anonymous):
         self._rows = rows
 
     async def ask(
-        self, statement: Statement, *, within: Connection | None = None, **values: Any
+        self, statement: Statement, *, milliseconds: int | None = None, **values: Any
     ) -> list[asyncpg.Record]:
         key = f"{statement.sql} {values}"
         if key not in self._rows:
-            self._rows[key] = await super().ask(statement, within=within, **values)
+            self._rows[key] = await super().ask(statement, milliseconds=milliseconds, **values)
         return self._rows[key]
 
 

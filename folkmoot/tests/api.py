@@ -94,6 +94,10 @@ class Api:
         """A client of the API keeps none; browsers keep their own."""
         self._client.cookies.clear()
 
+    def borrow_cookies(self, other: Api) -> None:
+        """Be the same browser as another client."""
+        self._client.cookies = other._client.cookies
+
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a coroutine function in the application's event loop."""
         return self._portal.call(function, *arguments)

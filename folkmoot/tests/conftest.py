@@ -15,6 +15,7 @@ from api import Api
 from folkmoot.mail_settings import parse_smtp
 from folkmoot.postgres import revisions
 from mail_server import MailServer, delivery
+from replicated import Replicated
 from testing.cluster import memory
 from watched import HELD, Hold
 
@@ -48,6 +49,15 @@ def api(served: Api) -> Api:
     """The application, as shipped, on empty tables."""
     served.empty()
     return served
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Replicated]:
+    """A primary and a replica of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = Replicated(1, patch)
+    yield made
+    made.remove()
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_no_route_has_a_connection_beside_a_caller_whose_session_was_not_looked_
         if isinstance(route, APIRoute)
     }
     assert "Bearer" in given["/posts/{post_id}/vote"]
-    assert "Connection" in given["/users"]
+    assert "Connection" in given["/logout"]
     assert [path for path, found in given.items() if "Bearer" in found and "Connection" in found] == []
 
 

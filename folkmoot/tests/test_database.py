@@ -10,7 +10,8 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from folkmoot.postgres.pool import Connection, Route, Transaction, open_pool
+from folkmoot.postgres.pool import Connection, open_pool
+from folkmoot.postgres.requests import Route, Transaction
 from folkmoot.settings import load
 
 if TYPE_CHECKING:

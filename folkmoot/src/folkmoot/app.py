@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ from folkmoot.people import (
 from folkmoot.people.passwords import Passwords
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import database, pool
+from folkmoot.postgres.replicas import Replicas
 from folkmoot.posts import comments, lists, posts, votes
 from folkmoot.posts.search import Search
 from folkmoot.settings import Settings, load, verifying_keys
@@ -81,7 +82,11 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with database.server(settings):
-            async with await pool.open_pool(settings) as app.state.pool:
+            async with AsyncExitStack() as stack:
+                app.state.pool = await stack.enter_async_context(await pool.open_pool(settings))
+                if settings.database_read_url is not None:
+                    replicas = Replicas(settings, app.state.pool)
+                    app.state.replicas = await stack.enter_async_context(replicas.running())
                 app.state.search = Search(app.state.pool)
                 app.state.export_turn = asyncio.Lock()
                 app.state.delivery = sends = delivery.made(app.state.pool, settings)
@@ -108,6 +113,7 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
     )
     secret, *older = verifying_keys(settings)
     app.state.settings = settings
+    app.state.replicas = None
     app.state.sights = Sights(settings)
     app.state.tokens = Tokens(secret, timedelta(minutes=settings.access_token_expire_minutes), *older)
     app.state.page_tokens = visitor.tokens(settings, secret, *older)

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(None, description=_URI)
+    database_read_url: SecretStr | None = Field(
+        None, description=f"one or several, with spaces between, beside DATABASE_URL: each {_URI}"
+    )
     database_hostname: str | None = Field(None, description="the name of the database's host")
     database_port: Port = 5432
     database_name: str | None = Field(None, description="the database's name")
@@ -115,6 +118,13 @@ class Settings(BaseSettings):
             parse_uri(value.get_secret_value())
         return value
 
+    @field_validator("database_read_url")
+    @classmethod
+    def _are_uris(cls, value: SecretStr | None) -> SecretStr | None:
+        for each in value.get_secret_value().split() if value is not None else ():
+            parse_uri(each)
+        return value
+
     @field_validator("smtp_url")
     @classmethod
     def _is_smtp(cls, value: SecretStr | None) -> SecretStr | None:
@@ -175,6 +185,11 @@ class Settings(BaseSettings):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - not bound here
         return self.public_url or f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
+    def read_conninfos(self) -> list[dict[str, str]]:
+        """The libpq parameters of each replica; they hold passwords."""
+        given = self.database_read_url.get_secret_value() if self.database_read_url else ""
+        return [parse_uri(each) for each in given.split()]
+
     def external_conninfo(self) -> dict[str, str]:
         """The external database's libpq parameters; they hold the password.
 
@@ -229,6 +244,8 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error.strerror}") from None
     if not settings.embedded:
         settings.external_conninfo()
+    elif settings.database_read_url is not None:
+        raise SettingsError("DATABASE_READ_URL is of replicas of the DATABASE_URL, which is not set")
     if settings.smtp_url is not None:
         needed = [name for name in ("mail_from", "public_url") if getattr(settings, name) is None]
         if needed:

@@ -27,7 +27,7 @@ from folkmoot.app import create_app
 from folkmoot.commands.migrate import upgrade
 from folkmoot.commands.schema import check_schema
 from folkmoot.http import metrics
-from folkmoot.postgres import database, sharing
+from folkmoot.postgres import database, replicas, sharing
 from folkmoot.postgres.server import Server, ServerError
 from folkmoot.posts import comments, lists
 from folkmoot.settings import Settings, SettingsError, load, signing_key
@@ -73,6 +73,9 @@ def command(
             if migrate or settings.embedded:
                 upgrade(settings, "head")
             check_schema(settings)
+            if settings.database_read_url is not None:
+                for unreached in asyncio.run(replicas.check(settings)):
+                    typer.echo(unreached, err=True)
             if settings.embedded:
                 sharing.let_serve(settings)
             if isinstance(server, Server):
@@ -172,6 +175,8 @@ def worker(hasher: PasswordHasher | None = None) -> FastAPI:
         async with lifespan(app) as state:
             await anyio.lowlevel.checkpoint()  # imports what it runs on, which the first export would do
             await app.state.pool.open_all(_planned)
+            for replica in app.state.replicas.each if app.state.replicas else ():
+                await replica.open_all(_planned)
             # What the start made lives as long as the worker: the collector of garbage passes it by from now
             # on. Going through it holds everybody for a tenth of a second.
             gc.collect()

@@ -21,7 +21,7 @@ from folkmoot.http.problems import (
     RequestTimeout,
     UnsupportedMediaType,
 )
-from folkmoot.postgres import pool
+from folkmoot.postgres import requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,7 +38,7 @@ BODY_SECONDS = 20.0
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s;"']*)""", re.IGNORECASE)
 
 
-class Route(pool.Route):
+class Route(requests.Route):
     """A route whose body is there, whole, before its dependencies are asked for."""
 
     #: The longest body that is read, in bytes.

@@ -25,6 +25,7 @@ from folkmoot.pages.site import iso
 from folkmoot.pages.texts import text
 from folkmoot.people import accounts
 from folkmoot.people.caller import Anonymous
+from folkmoot.postgres import reading
 from folkmoot.posts import comments, lists, posts
 from folkmoot.posts.list_queries import Sort, Which
 
@@ -67,7 +68,7 @@ async def everybody(request: Request) -> Response:
 async def person(request: Request, user_id: Id) -> Response:
     """A person's newest posts."""
     reader = _nobody(request)
-    account = await accounts.profile(request.app.state.pool, user_id)
+    account = await accounts.profile(reader, user_id)
     found = await lists.read(request, reader, Sort.new, owner=user_id, which=Which.published, limit=ENTRIES)
     return await _posts(request, _name(account["display_name"], user_id), f"/u/{user_id}", found.items)
 
@@ -92,7 +93,7 @@ async def discussion(request: Request, post_id: Id) -> Response:
 def _nobody(request: Request) -> Anonymous:
     if not request.app.state.settings.public_read:
         raise LoginRequired
-    return Anonymous(request.app.state.pool)
+    return Anonymous(request.app.state.pool, reading.of(request))
 
 
 def _name(display_name: str | None, user_id: int) -> str:

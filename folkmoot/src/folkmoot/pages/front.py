@@ -54,7 +54,7 @@ async def front(
         tabs=[(each.value, _address(each, words)) for each in (Sort.hot, Sort.new, Sort.top)],
         later=cursor is not None,
         problem=problem,
-        anybody=await accounts.anybody(request.app.state.pool) if first else True,
+        anybody=await accounts.anybody(reader) if first else True,
     )
 
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from folkmoot.http.cursors import Cursor  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.http.parameters import MAX_ID, Id
+from folkmoot.http.problems import NotFound
 from folkmoot.moderation import blocks, log, removals, reports
 from folkmoot.moderation.log import Why
 from folkmoot.pages import site
@@ -16,7 +17,7 @@ from folkmoot.pages.forms import Form, NotAcceptable, Sent
 from folkmoot.pages.markdown import prepare
 from folkmoot.pages.routes import PageRoute
 from folkmoot.pages.visitor import Member  # noqa: TC001 (FastAPI reads the annotations)
-from folkmoot.people import accounts, administrators
+from folkmoot.people import administrators
 from folkmoot.posts import posts
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ async def _post_page(request: Request, bearer: Bearer, post_id: int, form: Form)
 
 async def _person_page(request: Request, bearer: Bearer, person_id: int, form: Form) -> Response:
     async with administrators.acting(bearer) as caller:
-        await accounts.profile(request.app.state.pool, person_id)
         person = await caller.connection.fetchrow(_PERSON, person_id)
+    if person is None:
+        raise NotFound("There is no such person.")
     return site.form_page(request, "moderation_person.html", form, person=person)
 
 

@@ -30,7 +30,7 @@ _Cursor = Annotated[str | None, lists.CURSOR]
 async def show(request: Request, reader: Reader, id: Id, cursor: _Cursor = None) -> Response:  # noqa: A002 (the path's own name)
     """Show a person's published posts, the newest first."""
     found = await _list(request, reader, Which.published, cursor, owner=id)
-    person = await accounts.profile(request.app.state.pool, id)
+    person = await accounts.profile(reader, id)
     return site.page(
         request, "person.html", public=True, person=person, posts=found.items,
         more=_more(f"/u/{id}", found), later=cursor is not None,

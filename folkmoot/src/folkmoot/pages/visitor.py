@@ -11,6 +11,7 @@ from folkmoot.http.problems import LoginRequired, TokenRefused
 from folkmoot.people import limits
 from folkmoot.people.caller import Anonymous, Bearer, Renewal
 from folkmoot.people.tokens import PAGES, Claims, Tokens
+from folkmoot.postgres import reading
 
 if TYPE_CHECKING:
     from folkmoot.settings import Settings
@@ -86,7 +87,8 @@ def _bearer(request: Request, whose: Claims) -> Bearer:
     settings: Settings = request.app.state.settings
     idle, most = settings.refresh_token_expire_days, settings.session_expire_days
     renewal = Renewal(timedelta(days=idle), timedelta(days=most))
-    return Bearer(request.app.state.pool, whose, renewal)
+    reading.about(request, whose.user_id)
+    return Bearer(request.app.state.pool, whose, renewal, reading.of(request))
 
 
 async def _reader(request: Request) -> Bearer | Anonymous:
@@ -94,7 +96,7 @@ async def _reader(request: Request) -> Bearer | Anonymous:
     if whose is None:
         if not request.app.state.settings.public_read:
             raise LoginRequired
-        return Anonymous(request.app.state.pool)
+        return Anonymous(request.app.state.pool, reading.of(request))
     return _bearer(request, whose)
 
 

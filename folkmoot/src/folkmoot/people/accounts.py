@@ -17,16 +17,18 @@ from folkmoot.http.problems import Conflict, NotFound, TooManyRequests
 from folkmoot.http.routes import Route
 from folkmoot.mail.links import VERIFY
 from folkmoot.people import events, limits, mail
-from folkmoot.people.caller import ReaderTransaction  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.caller import NOBODY, SESSION, Reader
 from folkmoot.people.common_passwords import refuse_own_words, uncommon
 from folkmoot.people.email import Email  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.people.phone import PhoneNumber  # noqa: TC001 (Pydantic reads the annotations)
 from folkmoot.postgres.pool import transaction
+from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
     from folkmoot.http.cursors import Cursors
+    from folkmoot.people.caller import Anonymous, Bearer
     from folkmoot.people.passwords import Passwords
-    from folkmoot.postgres.pool import Connection, Pool
+    from folkmoot.postgres.pool import Connection
 
 Password = Annotated[
     str,
@@ -89,15 +91,28 @@ _INSERT = f"""
     INSERT INTO users (email, password, display_name, phone_number) VALUES ($1, $2, $3, $4)
     RETURNING {ACCOUNT}
 """
-_PAGE = f"SELECT {_PROFILE} FROM users WHERE id > $1::bigint ORDER BY id LIMIT $2"
-_ONE = f"SELECT {_PROFILE} FROM users WHERE id = $1::bigint"
+
+
+def _profiles(which: str) -> dict[bool, Statement]:
+    """The statement that reads profiles, by whether somebody is logged in."""
+    return {
+        known: Statement(f"""
+            SELECT s.noted, u.* FROM ({SESSION if known else NOBODY}) AS s
+             CROSS JOIN (SELECT {_PROFILE} FROM users {which}) AS u ORDER BY u.id
+        """)
+        for known in (True, False)
+    }
+
+
+_PAGE = _profiles("WHERE id > CAST(:after AS bigint) ORDER BY id LIMIT :count")
+_ONE = _profiles("WHERE id = CAST(:id AS bigint)")
+_ANYBODY = _profiles("LIMIT 1")
 MINE = f"SELECT {ACCOUNT} FROM users WHERE id = $1::bigint"
 
 
-async def anybody(pool: Pool) -> bool:
+async def anybody(reader: Bearer | Anonymous) -> bool:
     """Whether there is any account."""
-    found: bool = await pool.fetchval("SELECT EXISTS (SELECT FROM users)")
-    return found
+    return bool(await reader.ask(_ANYBODY[reader.known]))
 
 
 async def insert(connection: Connection, account: Registration, password_hash: str) -> asyncpg.Record:
@@ -126,12 +141,16 @@ async def add(request: Request, account: Registration) -> asyncpg.Record:
     return row
 
 
-async def profile(connection: Connection | Pool, account_id: int) -> asyncpg.Record:
-    """What everybody sees of a person; raises NotFound."""
-    row = await connection.fetchrow(_ONE, account_id)
-    if row is None:
+async def profile(reader: Bearer | Anonymous, account_id: int) -> dict[str, Any]:
+    """What everybody sees of a person; raises NotFound, and TokenRefused for an ended session."""
+    rows = await reader.ask(_ONE[reader.known], id=account_id)
+    if not rows:
         raise NotFound("There is no such person.")
-    return row
+    return _shaped(rows[0])
+
+
+def _shaped(row: asyncpg.Record) -> dict[str, Any]:
+    return {name: row[name] for name in Profile.model_fields}
 
 
 router = APIRouter(tags=["accounts"], route_class=Route)
@@ -152,17 +171,17 @@ async def register(request: Request, account: Registration) -> Response:
 
 @router.get("/users", response_model=ProfilePage)
 async def list_profiles(
-    request: Request, connection: ReaderTransaction, limit: Limit = 20, cursor: Cursor = None
+    request: Request, reader: Reader, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
     """List the public profiles, the oldest first."""
     cursors: Cursors = request.app.state.cursors
     after = cursors.read("users", cursor) if cursor else 0
-    rows = await connection.fetch(_PAGE, after, limit + 1)
+    rows = await reader.ask(_PAGE[reader.known], after=after, count=limit + 1)
     more = cursors.write("users", rows[limit - 1]["id"]) if len(rows) > limit else None
-    return json_response({"items": [dict(row) for row in rows[:limit]], "next_cursor": more})
+    return json_response({"items": [_shaped(row) for row in rows[:limit]], "next_cursor": more})
 
 
 @router.get("/users/{id}", response_model=Profile, responses=answers(NotFound))
-async def read_profile(connection: ReaderTransaction, id: Id) -> Response:  # noqa: A002 (the path's own name)
+async def read_profile(reader: Reader, id: Id) -> Response:  # noqa: A002 (the path's own name)
     """Read a public profile: never the e-mail address or the phone number."""
-    return json_response(dict(await profile(connection, id)))
+    return json_response(await profile(reader, id))

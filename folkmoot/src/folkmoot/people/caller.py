@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
@@ -14,7 +15,9 @@ from fastapi.security.base import SecurityBase
 from folkmoot.http.problems import LoginRequired, TokenRefused
 from folkmoot.people import limits
 from folkmoot.people.tokens import Claims
-from folkmoot.postgres.pool import Connection, Transaction, transaction
+from folkmoot.postgres import reading
+from folkmoot.postgres.pool import Connection, transaction
+from folkmoot.postgres.requests import Transaction  # noqa: TC001 (FastAPI reads the annotations)
 from folkmoot.postgres.statement import Statement
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from folkmoot.people.limits import Limit
     from folkmoot.people.tokens import Tokens
     from folkmoot.postgres.pool import Pool
+    from folkmoot.postgres.reading import Reading
 
 #: The session that asks, for any statement: one row where it lives, and none where it or its person is gone.
 #: A look-up by primary key. It says whether the last use is noted, which is done every five minutes at most.
@@ -36,6 +40,8 @@ SESSION = """
 #: The same for somebody who is not logged in, with null for the parameters.
 NOBODY = "SELECT TRUE AS noted WHERE CAST(:session AS bigint) IS NULL"
 _LOOK_UP = Statement(SESSION)
+#: The same with what was seen, where reads go to replicas: whether the session lives is asked of the primary.
+_LOOK_UP_AND_SEEN = Statement(f"SELECT s.noted, ({reading.SEEN}) AS seen FROM ({SESSION}) AS s")
 # A concurrent request of the same session may be noting it already: nobody waits for that.
 # A session of the pages has no tokens to be refreshed, so its use is what renews it.
 _NOTE_USE = Statement("""
@@ -96,29 +102,51 @@ class Bearer:
 
     known = True
 
-    def __init__(self, pool: Pool, claims: Claims, renewal: Renewal = _NOT_BY_USE) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        claims: Claims,
+        renewal: Renewal = _NOT_BY_USE,
+        reading: Reading | None = None,
+    ) -> None:
         self._pool = pool
         self._claims = claims
         self._renewal = renewal
+        self._reading = reading
         self._lives = False
 
     async def ask(
-        self, statement: Statement, *, within: Connection | None = None, **values: Any
+        self, statement: Statement, *, milliseconds: int | None = None, **values: Any
     ) -> list[asyncpg.Record]:
         """Run a statement that looks the session up itself, as SESSION, and return its rows.
 
-        Each row has SESSION's column `noted`; `:person` and `:session` are filled in here. It runs within a
-        transaction where one is given. Raises TokenRefused where there is no row because the session has
-        ended.
+        Each row has SESSION's column `noted`; `:person` and `:session` are filled in here. It may take so
+        many milliseconds, where they are given. In a request that changes nothing it is asked of a replica,
+        where there is one. Raises TokenRefused where there is no row because the session has ended.
         """
-        claims = self._claims
-        rows = await statement.rows(
-            within or self._pool, person=claims.user_id, session=claims.session_id, **values
-        )
+        values |= {"person": self._claims.user_id, "session": self._claims.session_id}
+        if self._reading is not None:
+            if not self._lives:
+                await self._begin(self._reading)
+            return await self._reading.run(partial(_rows, statement, milliseconds, values))
+        rows = await _rows(statement, milliseconds, values, self._pool)
         if not self._lives and not (rows and rows[0]["noted"]):
             await self.check()
         self._lives = True
         return rows
+
+    async def _begin(self, read: Reading) -> None:
+        claims = self._claims
+        row = await _LOOK_UP_AND_SEEN.row(
+            self._pool, person=claims.user_id, session=claims.session_id, keys=read.keys
+        )
+        if row is None:
+            raise session_ended()
+        if not row["noted"]:  # a replica may take the session for one that has expired
+            await _NOTE_USE.row(self._pool, session=claims.session_id, **self._renewal._asdict())
+            read.primary = True
+        await read.begin(row["seen"])
+        self._lives = True
 
     async def check(self) -> None:
         """Look the session up; raises TokenRefused where it has ended."""
@@ -131,6 +159,8 @@ class Bearer:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Caller]:
         """A transaction that begins with the look-up, committed at the end; raises TokenRefused."""
+        if self._reading is not None:
+            self._reading.primary = True
         async with transaction(self._pool) as connection:
             yield await _caller(connection, self._claims, self._renewal)
 
@@ -140,18 +170,32 @@ class Anonymous:
 
     known = False
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, reading: Reading | None = None) -> None:
         self._pool = pool
+        self._reading = reading
 
     async def ask(
-        self, statement: Statement, *, within: Connection | None = None, **values: Any
+        self, statement: Statement, *, milliseconds: int | None = None, **values: Any
     ) -> list[asyncpg.Record]:
         """Run a statement that has NOBODY where those of a `Bearer` have SESSION."""
-        return await statement.rows(within or self._pool, person=None, session=None, **values)
+        values |= {"person": None, "session": None}
+        if self._reading is not None:
+            return await self._reading.run(partial(_rows, statement, milliseconds, values))
+        return await _rows(statement, milliseconds, values, self._pool)
 
     async def count(self, request: Request, limit: Limit) -> None:
         """Count a request against the client; raises TooManyRequests."""
         await limits.count(request, self._pool, limit)
+
+
+async def _rows(
+    statement: Statement, milliseconds: int | None, values: dict[str, Any], connection: Connection | Pool
+) -> list[asyncpg.Record]:
+    if milliseconds is None:
+        return await statement.rows(connection, **values)
+    async with transaction(connection) as bounded:
+        await bounded.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+        return await statement.rows(bounded, **values)
 
 
 async def _caller(connection: Connection, claims: Claims, renewal: Renewal = _NOT_BY_USE) -> Caller:
@@ -168,7 +212,9 @@ def _claims(request: Request) -> Claims | None:
     if scheme.lower() != "bearer":
         return None
     tokens: Tokens = request.app.state.tokens
-    return tokens.read(token.strip())
+    claims = tokens.read(token.strip())
+    reading.about(request, claims.user_id)
+    return claims
 
 
 def _required(request: Request) -> Claims:
@@ -182,10 +228,6 @@ def _optional(request: Request) -> Claims | None:
     return _claims(request) if request.app.state.settings.public_read else _required(request)
 
 
-#: Methods that change nothing (RFC 9110, 9.2.1).
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
 class _Login(SecurityBase):
     """The security scheme, in OpenAPI and as the dependencies that enforce it."""
 
@@ -197,7 +239,7 @@ class _Login(SecurityBase):
 
 async def _count_write(request: Request) -> None:
     """Count what changes something against the person, before a connection is taken."""
-    if request.method not in _SAFE:
+    if request.method not in reading.SAFE:
         claims = _required(request)
         await limits.count(request, request.app.state.pool, limits.WRITES, user_id=claims.user_id)
 
@@ -213,25 +255,18 @@ class _MemberBearer(_Login):
     async def __call__(self, request: Request) -> Bearer:
         claims = _required(request)
         await _count_write(request)
-        return Bearer(request.app.state.pool, claims)
+        return Bearer(request.app.state.pool, claims, reading=reading.of(request))
 
 
 class _Reader(_Login):
     async def __call__(self, request: Request) -> Bearer | Anonymous:
-        pool, claims = request.app.state.pool, _optional(request)
-        return Bearer(pool, claims) if claims else Anonymous(pool)
+        pool, claims, read = request.app.state.pool, _optional(request), reading.of(request)
+        return Bearer(pool, claims, reading=read) if claims else Anonymous(pool, read)
 
 
-class _ReaderTransaction(_Login):
-    async def __call__(self, request: Request, connection: Transaction) -> Connection:
-        if claims := _optional(request):
-            await _look_up(connection, claims)
-        return connection
-
-
-_reader, _reader_transaction = _Reader(), _ReaderTransaction()
+_reader = _Reader()
 #: The dependencies of routes that anybody may read, unless PUBLIC_READ is off.
-OPTIONAL_LOGINS = (_reader, _reader_transaction)
+OPTIONAL_LOGINS = (_reader,)
 
 #: What a route asks for, by what it needs. Without a token all of them answer 401, those of readers where
 #: PUBLIC_READ is off. Somebody who is logged in, in the request's transaction:
@@ -240,5 +275,3 @@ Member = Annotated[Caller, Depends(_Member())]
 MemberBearer = Annotated[Bearer, Depends(_MemberBearer())]
 #: Whoever may read, for routes that ask single statements:
 Reader = Annotated[Bearer | Anonymous, Depends(_reader)]
-#: Whoever may read, where it does not matter who: the request's transaction.
-ReaderTransaction = Annotated[Connection, Depends(_reader_transaction)]

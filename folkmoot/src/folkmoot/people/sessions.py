@@ -38,6 +38,7 @@ from folkmoot.people.credentials import (
 )
 from folkmoot.people.limits import client_of
 from folkmoot.people.tokens import ID
+from folkmoot.postgres import reading
 from folkmoot.postgres.pool import transaction
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ async def begin(request: Request, connection: Connection, proof: Proof) -> Begun
     for ended in await connection.fetch(_END_OLDEST, proof.account_id, most):
         _note_end(request, proof.account_id, ended["id"], "too many")
     events.note("login", request, account_id=proof.account_id, session_id=session_id)
+    reading.about(request, proof.account_id)
     return Begun(proof.account_id, session_id, f"{session_id}.{family}.{secret}")
 
 
@@ -176,6 +178,7 @@ async def rotate(request: Request, connection: Connection, token: str) -> Begun 
         if whose is not None:
             events.note("refresh_reused", request, account_id=whose, session_id=session_id)
         return InvalidGrant("The refresh token is unknown, has expired, or was used before.")
+    reading.about(request, user_id)
     return Begun(user_id, session_id, f"{session_id}.{family}.{fresh}")
 
 

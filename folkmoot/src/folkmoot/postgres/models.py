@@ -96,6 +96,18 @@ class RequestCount(Base):
     __table_args__ = (Index("request_counts_until_idx", "until"), {"prefixes": ["UNLOGGED"]})
 
 
+class SeenPosition(Base):
+    """How far into the write-ahead log a person or a client has seen, where reads go to replicas."""
+
+    __tablename__ = "seen_positions"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    #: Bytes from the beginning of the log, a pg_lsn as a number.
+    position: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012 (as SQLAlchemy has it)
+
+
 class OutgoingMail(Base):
     """Mail that is to be sent: written in the transaction that causes it, gone when it was sent."""
 

@@ -1,20 +1,18 @@
-"""The connection pool, and the one place that opens and commits a transaction."""
+"""The connection pools, and the one place that opens and commits a transaction."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
 import asyncpg
-from fastapi import Depends, Request, Response
-from fastapi.routing import APIRoute
 
 from folkmoot.postgres.database import service_conninfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
     from folkmoot.settings import Settings
 
@@ -27,6 +25,9 @@ _ASYNCPG_KNOWS = frozenset({
     "sslcrl", "ssl_min_protocol_version", "ssl_max_protocol_version",
     "application_name", "options",
 })  # fmt: skip
+
+#: How far the log of the primary goes, as a number of bytes: at least as far as what a statement before saw.
+INSERTED = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
 
 #: How long a request waits for a connection, in seconds, before it is told to come again.
 ACQUIRE_SECONDS = 10.0
@@ -87,26 +88,51 @@ class _Acquiring:
         return self.__aenter__().__await__()
 
 
-async def open_pool(settings: Settings) -> Pool:
-    """A pool that connects when it is first asked to, so that it opens while the database is away."""
-    found = service_conninfo(settings)
-    if "hostaddr" in found:
-        found["host"] = found["hostaddr"]
-    known = {key: value for key, value in found.items() if key in _ASYNCPG_KNOWS}
+def _dsn(conninfo: dict[str, str]) -> str:
+    known = {key: value for key, value in conninfo.items() if key in _ASYNCPG_KNOWS}
+    if "hostaddr" in conninfo:
+        known["host"] = conninfo["hostaddr"]
+    return f"postgresql://?{urlencode(known)}"
+
+
+def _options(settings: Settings, conninfo: dict[str, str]) -> dict[str, Any]:
+    return {
+        "timeout": float(conninfo.get("connect_timeout") or 0) or 10.0,
+        "statement_cache_size": settings.database_statement_cache_size,
+        # PgBouncer in transaction mode takes none of these; there the role has them (docs/settings.md).
+        "server_settings": _SESSION if settings.database_statement_cache_size else {},
+    }
+
+
+async def connect(settings: Settings, conninfo: dict[str, str] | None = None) -> Connection:
+    """A connection beside the pools: to the database, or to another server."""
+    found = conninfo or service_conninfo(settings)
+    return await asyncpg.connect(_dsn(found), **_options(settings, found))
+
+
+async def open_pool(
+    settings: Settings,
+    conninfo: dict[str, str] | None = None,
+    kind: type[Connection] = asyncpg.Connection,
+    first: Callable[[Any], Awaitable[None]] | None = None,
+) -> Pool:
+    """A pool that connects when it is first asked to, so that it opens while the database is away.
+
+    Of the database, or of another server; each connection does `first` before it is used.
+    """
+    found = conninfo or service_conninfo(settings)
     pool = Pool(
-        f"postgresql://?{urlencode(known)}",
+        _dsn(found),
+        **_options(settings, found),
         init_size=0,
         min_size=0,
         max_size=settings.database_pool_size,
-        timeout=float(found.get("connect_timeout") or 0) or 10.0,
-        statement_cache_size=settings.database_statement_cache_size,
-        # PgBouncer in transaction mode takes none of these; there the role has them (docs/settings.md).
-        server_settings=_SESSION if settings.database_statement_cache_size else {},
+        init=first,
         reset=_nothing_to_reset,
         max_queries=50_000,
         max_inactive_connection_lifetime=0,
         loop=None,
-        connection_class=asyncpg.Connection,
+        connection_class=kind,
         record_class=asyncpg.Record,
     )
     await pool
@@ -118,53 +144,11 @@ async def _nothing_to_reset(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def transaction(
-    pool: Pool,
-) -> AsyncIterator[Connection]:
+async def transaction(pool: Pool | Connection) -> AsyncIterator[Connection]:
     """One transaction: committed at the end of the block, rolled back by an exception."""
-    async with pool.acquire() as connection, connection.transaction():
-        yield connection
-
-
-async def _request_transaction(request: Request) -> AsyncIterator[Connection]:
-    async with transaction(request.app.state.pool) as connection:
-        yield connection
-
-
-#: A route's connection, in a transaction that is committed before the response is sent: with FastAPI's
-#: default scope a failing commit would come after the status.
-Transaction = Annotated[Connection, Depends(_request_transaction, scope="function")]
-
-#: What leaves nothing done and is gone at the second attempt.
-_RETRIED = (
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.OutdatedSchemaCacheError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-)
-
-
-class Route(APIRoute):
-    """A route that is run a second time when a schema change made its prepared statements stale.
-
-    PostgreSQL then refuses the statement ("cached plan must not change result type", SQLSTATE 0A000) and
-    nothing has been done. asyncpg drops the statements of the whole pool, and a new transaction succeeds. The
-    same goes for a deadlock, such as of deleting an account whose posts another deletion takes votes from.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_again(request: Request) -> Response:
-            outer = request.scope["fastapi_function_astack"]
-            try:
-                # A stack of its own, so that the transaction ends here: before the second run, or
-                # before the response.
-                async with AsyncExitStack() as stack:
-                    request.scope["fastapi_function_astack"] = stack
-                    return await handle(request)
-            except _RETRIED:
-                request.scope["fastapi_function_astack"] = outer
-                return await handle(request)
-
-        return handle_again
+    if isinstance(pool, Pool):
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection
+    else:
+        async with pool.transaction():
+            yield pool

@@ -154,7 +154,7 @@ async def page(
     """
     purpose = f"comments of {post_id} below {above[-1]}" if above else f"comments of {post_id}"
     after: list[int] = cursors.read(purpose, cursor) if cursor else [*above]
-    values = {"post": post_id, "after": after, "count": limit + 1}
+    values: dict[str, Any] = {"post": post_id, "after": after, "count": limit + 1}
     if above:
         statement, values["above"] = BELOW if reader.known else BELOW_FOR_NOBODY, [*above]
     else:

@@ -77,7 +77,7 @@ async def rows_after(
     search: Search, reader: Bearer | Anonymous, feed: Feed, after: dict[str, Any], count: int
 ) -> tuple[list[asyncpg.Record], bool]:
     """At most ``count`` posts of a list that come after a sort key; whether fewer do not mean its end."""
-    filters = {"words": feed.words, "owner": feed.owner}
+    filters: dict[str, Any] = {"words": feed.words, "owner": feed.owner}
     if feed.words is not None:
         return await search.matching(reader, feed.sort, filters, after, count)
     statement = in_order(feed.sort, known=reader.known, owner=feed.owner is not None, which=feed.which)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from folkmoot.http.problems import Problem
-from folkmoot.postgres.pool import transaction
 from folkmoot.posts.list_queries import INDEXED, Sort, among, indexable, indexed, walked
 from folkmoot.posts.word_counts import KnownWords
 
@@ -86,9 +85,7 @@ class Search:
     async def _by_index(self, reader: Bearer | Anonymous, statement: Any, **values: Any) -> list[int] | None:
         """All matches, or None where they are not to be had at a bounded cost."""
         try:
-            async with transaction(self._pool) as connection:
-                await connection.execute(f"SET LOCAL statement_timeout = {INDEX_MILLISECONDS}")
-                rows = await reader.ask(statement, within=connection, **values)
+            rows = await reader.ask(statement, milliseconds=INDEX_MILLISECONDS, **values)
         except asyncpg.QueryCanceledError:
             return None
         return rows[0]["ids"] if rows else []
