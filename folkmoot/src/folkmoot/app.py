@@ -165,6 +165,10 @@ def create_app(settings: Settings | None = None, hasher: PasswordHasher | None =
         )
     if settings.trusted_proxies:
         app.add_middleware(Forwarded, trusted=settings.trusted_proxies)
+    if settings.otel_exporter_otlp_endpoint:
+        from folkmoot.http.traces import Traced  # noqa: PLC0415 - an extra
+
+        app.add_middleware(Traced, endpoint=settings.otel_exporter_otlp_endpoint)
     app.add_middleware(Envelope, metrics=metrics)
 
     def openapi() -> dict[str, Any]:

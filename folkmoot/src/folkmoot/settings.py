@@ -7,6 +7,7 @@ import re
 import secrets
 import tempfile
 from contextlib import suppress
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,6 +106,9 @@ class Settings(BaseSettings):
     )  # fmt: skip
     metrics_host: str = Field("127.0.0.1", description="an address or the name of a host, for metrics")
     metrics_port: Port | None = Field(None, description=_PORT)
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="the URL of an OpenTelemetry collector, such as http://127.0.0.1:4318"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error"
     )
@@ -137,6 +141,13 @@ class Settings(BaseSettings):
     def _is_mailbox(cls, value: str | None) -> str | None:
         if value is not None:
             parse_mailbox(value)
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _is_collector(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError
         return value
 
     @field_validator("public_url")
@@ -250,6 +261,10 @@ def load(**overrides: Any) -> Settings:
         needed = [name for name in ("mail_from", "public_url") if getattr(settings, name) is None]
         if needed:
             raise SettingsError("\n".join(map(_missing, needed)))
+    if settings.otel_exporter_otlp_endpoint and find_spec("opentelemetry.instrumentation.asyncpg") is None:
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, and traces need: pip install 'folkmoot[otel]'"
+        )
     return settings
 
 
