@@ -141,3 +141,24 @@ def test_statistics_have_the_owner_that_plain_alembic_leaves_them(world: World) 
     world.cluster.drop_database(plain)
     world.run(f"ALTER STATISTICS pair OWNER TO postgres; DROP ROLE {role}")
     assert found == right
+
+
+def test_a_column_keeps_the_name_that_it_has_in_its_indexes(world: World) -> None:
+    """Which psql shows of an index; a column that is in one twice has none that is only its own."""
+    world.run(
+        "CREATE TABLE v (v integer PRIMARY KEY, w integer); CREATE UNIQUE INDEX one ON account (v);"
+        "CREATE INDEX two ON account (id, v); CREATE INDEX three ON account (lower(name)) INCLUDE (v);"
+        "CREATE INDEX four ON account (v, (v + 1)) WHERE v > 1; CREATE INDEX five ON account ((v + 2));"
+        "CREATE FUNCTION v(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+        "CREATE INDEX six ON account (v(name), id)"
+    )
+    names = (
+        "SELECT c.relname::text, array_agg(attname::text ORDER BY attnum) FROM pg_attribute "
+        "JOIN pg_class c ON c.oid = attrelid JOIN pg_index ON indexrelid = c.oid "
+        "WHERE indrelid IN ('account'::regclass, 'v'::regclass) GROUP BY 1 ORDER BY 1"
+    )
+    before = world.run(names)
+    world.run("CREATE INDEX seven ON account (v(name), v)")  # v and v1
+    world.project.revision(f"{WIDEN}\nop.alter_column('v', 'v', type_=sa.BigInteger())")
+    world.project.upgrade()
+    assert [row for row in world.run(names) if row[0] != "seven"] == before

@@ -90,7 +90,7 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
     if old.not_null:
         beside.not_null(connection, table, old, shadow, plan)
     again = {name: twins(table.sql, key) for name, key in demands.unique.items()}
-    beside.indexes_of(connection, table, before.changed_indexes(after), again, plan)
+    beside.indexes_of(connection, table, old, shadow, before.changed_indexes(after), again, plan)
     for name, definition in after.checks.items():
         if before.checks.get(name) != definition:
             beside.check(connection, table, name, definition, plan)

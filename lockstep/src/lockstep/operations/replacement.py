@@ -86,16 +86,31 @@ def not_null(connection: Connection, table: Table, old: Column, shadow: str, pla
 
 
 def indexes_of(
-    connection: Connection, table: Table, changed: dict[str, str], twins: dict[str, str], plan: Plan
+    connection: Connection,
+    table: Table,
+    old: Column,
+    shadow: str,
+    changed: dict[str, str],
+    twins: dict[str, str],
+    plan: Plan,
 ) -> None:
-    """Build the changed ones; ``twins`` finds what a unique one would have more than once."""
+    """Build the changed ones; ``twins`` finds what a unique one would have more than once.
+
+    A column's name in an index is its own: psql shows it of the index.
+    """
     found = catalog.rows(
         connection,
         """
         SELECT i.indexrelid, c.relname, pg_get_indexdef(i.indexrelid), i.indisunique, i.indisclustered,
                i.indisreplident, s.spcname, obj_description(i.indexrelid, 'pg_class'),
                k.conname, k.contype::text, k.condeferrable, k.condeferred,
-               obj_description(k.oid, 'pg_constraint'), i.indpred IS NOT NULL
+               obj_description(k.oid, 'pg_constraint'), i.indpred IS NOT NULL,
+               (SELECT count(*) FILTER (WHERE key = %(number)s) = 1
+                       AND count(*) FILTER (WHERE key <> %(number)s
+                                            AND coalesce(a.attname, mine.attname) = %(column)s) = 0
+                FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u(key, place)
+                JOIN pg_attribute mine ON mine.attrelid = i.indexrelid AND mine.attnum = place
+                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key)
         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
         LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid
@@ -103,9 +118,23 @@ def indexes_of(
         WHERE i.indrelid = %(oid)s AND i.indisvalid ORDER BY i.indexrelid
         """,
         oid=table.oid,
+        number=old.number,
+        column=old.name,
     )
     for row in found:
-        oid, name, definition, unique, clustered, identifies, space, comment, *constraint, predicate = row
+        (
+            oid,
+            name,
+            definition,
+            unique,
+            clustered,
+            identifies,
+            space,
+            comment,
+            *constraint,
+            predicate,
+            named,
+        ) = row
         tail = definition[definition.index(" USING ") :]
         if tail not in changed:
             continue
@@ -142,6 +171,8 @@ def indexes_of(
             plan.attach.append(
                 f"ALTER INDEX {quote(table.schema)}.{quote(temporary)} RENAME TO {quote(name)}"
             )
+        if named:
+            plan.attach.append(f"ALTER TABLE {qualified} RENAME COLUMN {quote(shadow)} TO {quote(old.name)}")
         if clustered:
             plan.attach.append(f"ALTER TABLE {table.sql} CLUSTER ON {quote(name)}")
         if identifies:
