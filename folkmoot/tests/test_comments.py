@@ -37,7 +37,7 @@ def test_a_comment_is_written_read_changed_and_deleted(api: Api) -> None:
     assert read.json() == {
         "id": 1, "post_id": post, "parent_id": None, "depth": 0, "content": "Said", "votes": 0, "voted": None,
         "created_at": read.json()["created_at"], "deleted": False,
-        "owner": {"id": ada.id, "display_name": "Ada"},
+        "removed": None, "owner": {"id": ada.id, "display_name": "Ada"},
     }  # fmt: skip
     assert api.get(f"/posts/{post}").json()["comments"] == 1
     changed = api.patch(path, json={"content": "Meant"}, headers=ada.auth)

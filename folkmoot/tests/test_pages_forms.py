@@ -72,18 +72,24 @@ class Site:
             member.send(member.form("/write", do=do), title=f"A {do}", content="*Text*")
         member.open("/p/1")
         member.send(member.form("/p/1/comments"), content="Said")
+        self.api.post("/posts/1/comments", json={"content": "Said, too"}, headers=bob.auth)
         return member
 
     def administrator(self) -> Browser:
         """Somebody who moderates, something to do for them, and links from mail."""
         made = Browser(self.api).register("reeve@example.com", name="Reeve")
         eve = self.api.person("eve@example.com")
-        self.api.post("/posts", json={"title": "Eve's", "content": "x"}, headers=eve.auth)
+        post = self.api.post("/posts", json={"title": "Eve's", "content": "x"}, headers=eve.auth).json()["id"]
+        self.api.post(f"/posts/{post}/comments", json={"content": "Eve's"}, headers=eve.auth)
         with self.api.connect() as connection:
             connection.execute("UPDATE users SET administrator = TRUE WHERE email = 'reeve@example.com'")
             connection.execute(
                 "INSERT INTO reports (user_id, post_id, reason) SELECT owner_id, id, 'why' FROM posts "
                 "WHERE title = 'Eve''s'"
+            )
+            connection.execute(
+                "INSERT INTO comment_reports (user_id, post_id, comment_id, reason) "
+                "SELECT owner_id, post_id, id, 'why' FROM comments WHERE content = 'Eve''s'"
             )
             connection.execute(
                 "INSERT INTO moderation_log (action, person_id) VALUES ('unblock', %s)", [eve.id]

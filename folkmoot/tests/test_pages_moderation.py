@@ -116,6 +116,61 @@ def test_a_post_is_reported_removed_and_restored(api: Api) -> None:
     assert "Buy this" in ada.text
 
 
+def test_a_comment_is_reported_removed_and_restored(api: Api) -> None:
+    admin = reeve(api)
+    eve, ada = written(api, "eve@example.com"), Browser(api).register("ada@example.com")
+    eve.send(eve.form("/p/1/comments"), content="Buy **that**")
+    page = "/p/1/comments/1"
+    ada.open("/p/1")
+    assert f"{page}/report" in [link.get("href") for link in ada.page.all("a")]
+    ada.open(f"{page}/report")
+    assert "Buy that" in ada.text
+    ada.send(ada.form(f"{page}/report"), reason=" ")
+    assert ada.answer.status_code == 422
+    ada.send(ada.form(f"{page}/report"), reason="It <b>sells</b>.")
+    assert "An administrator will look at it." in ada.text
+    admin.open("/moderation")
+    assert "It <b>sells</b>." in admin.text
+    decision = "/moderation/posts/1/comments/1"
+    admin.open(decision)
+    admin.send(admin.form(decision, do="remove"), reason="")
+    assert admin.answer.status_code == 422
+    admin.send(admin.form(decision, do="remove"), reason="Advertising")
+    assert "Nothing is reported" in admin.text
+    eve.open("/p/1")
+    assert "An administrator removed this comment, and nobody else sees it: Advertising" in eve.text
+    assert [path for path in (link.get("href") for link in eve.page.all("a")) if page in path] == [
+        page,
+        f"{page}/delete",
+    ]
+    eve.open(page)
+    assert "Advertising" in eve.text
+    ada.open("/p/1")
+    assert "Buy that" not in ada.text
+    assert "0 comments" in ada.text
+    ada.open(f"{page}/report")
+    assert ada.answer.status_code == 404
+    admin.open("/moderation/log")
+    assert "Removed comment 1 of person 2 on post 1" in admin.text
+    admin.open(decision)
+    admin.send(admin.form(decision, do="restore"), reason="A mistake")
+    ada.open("/p/1")
+    assert "Buy that" in ada.text
+
+
+def test_the_place_of_a_removed_comment_is_shown_above_its_answers(api: Api) -> None:
+    admin = reeve(api)
+    eve = written(api, "eve@example.com")
+    for parent in ({}, {"parent": "1"}):
+        eve.open("/p/1")
+        eve.send(eve.form("/p/1/comments"), content=f"Said {parent}", **parent)
+    admin.open("/moderation/posts/1/comments/1")
+    admin.send(admin.form("/moderation/posts/1/comments/1", do="remove"), reason="Advertising")
+    admin.open("/p/1")
+    assert "Deleted or removed" in admin.text
+    assert "Advertising" not in admin.text
+
+
 def test_an_account_is_blocked_and_unblocked(api: Api) -> None:
     admin, eve = reeve(api), written(api, "eve@example.com")
     admin.open("/moderation/people/2")
@@ -135,7 +190,14 @@ def test_an_account_is_blocked_and_unblocked(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/moderation", "/moderation/log", "/moderation/posts/1", "/moderation/people/1"]
+    "path",
+    [
+        "/moderation",
+        "/moderation/log",
+        "/moderation/posts/1",
+        "/moderation/posts/1/comments/1",
+        "/moderation/people/1",
+    ],
 )
 def test_administrators_alone_see_these_pages(api: Api, path: str) -> None:
     member = written(api, "ada@example.com")

@@ -44,6 +44,9 @@ class Action(StrEnum):
     remove_post = "remove-post"
     restore_post = "restore-post"
     keep_post = "keep-post"
+    remove_comment = "remove-comment"
+    restore_comment = "restore-comment"
+    keep_comment = "keep-comment"
     block = "block"
     unblock = "unblock"
     grant = "grant-admin"
@@ -58,6 +61,7 @@ class Entry(BaseModel):
     action: Action
     person_id: int | None = Field(description="Whom it was done to, or who wrote it.")
     post_id: int | None
+    comment_id: int | None = Field(description="The comment on the post, where it is about one.")
     reason: str | None
 
 
@@ -67,12 +71,12 @@ class LogPage(BaseModel):
 
 
 _ADD = """
-    INSERT INTO moderation_log (administrator_id, action, person_id, post_id, reason)
-    VALUES ($1::bigint, $2, $3::bigint, $4::bigint, $5)
+    INSERT INTO moderation_log (administrator_id, action, person_id, post_id, comment_id, reason)
+    VALUES ($1::bigint, $2, $3::bigint, $4::bigint, $5::bigint, $6)
 """
 _PAGE = """
     SELECT l.id, l.at, l.administrator_id, u.display_name AS administrator, l.action, l.person_id, l.post_id,
-           l.reason
+           l.comment_id, l.reason
       FROM moderation_log AS l LEFT JOIN users AS u ON u.id = l.administrator_id
      WHERE l.id < $1::bigint ORDER BY l.id DESC LIMIT $2
 """
@@ -86,12 +90,14 @@ async def add(
     *,
     person_id: int | None = None,
     post_id: int | None = None,
+    comment_id: int | None = None,
 ) -> None:
     """Write down what an administrator does, in the transaction that does it."""
-    values = caller.user_id, action.value, person_id, post_id, reason
+    values = caller.user_id, action.value, person_id, post_id, comment_id, reason
     await caller.connection.execute(_ADD, *values)
     who = {"account_id": caller.user_id, "session_id": caller.session_id}
-    events.note("moderated", request, **who, action=action.value, person=person_id or 0, post=post_id or 0)
+    what = {"person": person_id or 0, "post": post_id or 0, "comment": comment_id or 0}
+    events.note("moderated", request, **who, action=action.value, **what)
 
 
 async def page(caller: Caller, before: int, count: int) -> list[asyncpg.Record]:

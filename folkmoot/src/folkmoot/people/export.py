@@ -55,6 +55,7 @@ class ExportedCommentVote(BaseModel):
 class ExportedReport(BaseModel):
     id: int
     post_id: int
+    comment_id: int | None
     reason: str
     created_at: datetime
 
@@ -103,8 +104,13 @@ _PARTS = {
          ORDER BY post_id LIMIT 1000
     """),
     "comments": _Part(("id",), """
-        SELECT id, post_id, parent_id, content, created_at
-          FROM comments WHERE owner_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 40
+        (SELECT id, post_id, parent_id, content, created_at
+           FROM comments WHERE owner_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 40)
+        UNION ALL
+        (SELECT c.id, c.post_id, c.parent_id, w.content, c.created_at
+           FROM withheld_comments AS w JOIN comments AS c ON c.post_id = w.post_id AND c.id = w.comment_id
+          WHERE w.owner_id = $1::bigint AND w.comment_id > $2::bigint ORDER BY w.comment_id LIMIT 40)
+         ORDER BY id LIMIT 40
     """),
     "comment_votes": _Part(("post_id", "comment_id"), """
         SELECT post_id, comment_id FROM comment_votes
@@ -112,8 +118,13 @@ _PARTS = {
          ORDER BY post_id, comment_id LIMIT 1000
     """),
     "reports": _Part(("id",), """
-        SELECT id, post_id::bigint, reason, created_at
-          FROM reports WHERE user_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 100
+        (SELECT id, post_id::bigint, NULL::bigint AS comment_id, reason, created_at
+           FROM reports WHERE user_id = $1::bigint AND id > $2::bigint ORDER BY id LIMIT 100)
+        UNION ALL
+        (SELECT report_id, post_id, comment_id, reason, created_at
+           FROM comment_reports
+          WHERE user_id = $1::bigint AND report_id > $2::bigint ORDER BY report_id LIMIT 100)
+         ORDER BY id LIMIT 100
     """),
 }  # fmt: skip
 

@@ -20,11 +20,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+import folkmoot.postgres.moderation_models  # noqa: F401 (its tables)
+from folkmoot.postgres.base import Base
 
-class Base(DeclarativeBase):
-    pass
+#: With it, the tables of both files.
+__all__ = ["Base"]
 
 
 class User(Base):
@@ -177,61 +179,6 @@ class Post(Base):
             postgresql_with={"gin_pending_list_limit": "256"},
         ),
     )
-
-
-class Withheld(Base):
-    """A post that is kept from everybody but its owner: it was removed, or its owner is blocked.
-
-    As long as there is a row, the database keeps `posts.published` false.
-    """
-
-    __tablename__ = "withheld"
-
-    post_id: Mapped[int] = mapped_column(
-        BigInteger,
-        ForeignKey("posts.id", ondelete="CASCADE", onupdate="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    )
-    #: Whether it is to be published again afterwards.
-    published: Mapped[bool]
-    #: When and why an administrator removed it, if one did.
-    removed_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
-    reason: Mapped[str | None] = mapped_column(String)
-
-
-class Report(Base):
-    """What somebody reports about a post: one a person and post."""
-
-    __tablename__ = "reports"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
-    post_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("posts.id", ondelete="CASCADE"))
-    reason: Mapped[str] = mapped_column(String)
-    created_at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
-    settled_at: Mapped[datetime | None] = mapped_column(TIMESTAMP(timezone=True))
-
-    __table_args__ = (
-        Index("reports_one_each", "post_id", "user_id", unique=True),
-        Index("reports_user_id_idx", "user_id"),
-        Index("reports_open", "id", postgresql_where=text("settled_at IS NULL")),
-    )
-
-
-class Moderation(Base):
-    """What administrators did. Without foreign keys: it stays when people and posts go."""
-
-    __tablename__ = "moderation_log"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    at: Mapped[datetime] = mapped_column(TIMESTAMP(timezone=True), server_default=text("now()"))
-    #: Null: it was done by a command.
-    administrator_id: Mapped[int | None] = mapped_column(BigInteger)
-    action: Mapped[str] = mapped_column(String)
-    person_id: Mapped[int | None] = mapped_column(BigInteger)
-    post_id: Mapped[int | None] = mapped_column(BigInteger)
-    reason: Mapped[str | None] = mapped_column(String)
 
 
 class PostRank(Base):

@@ -28,7 +28,7 @@ CURRENT = "SELECT version_num FROM alembic_version"
 #: An `Underway` for each half-done revision; fails where no migration ever ran.
 UNDERWAY = UNDERWAY_QUERY
 #: The oldest revision that this program can serve on; what comes after it changes no answer.
-OLDEST = "a3d94c7be158"
+OLDEST = "3fa95c07be21"
 
 
 def config() -> Config:

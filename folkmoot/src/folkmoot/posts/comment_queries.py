@@ -14,16 +14,31 @@ from folkmoot.posts.posts import VISIBLE
 #: tenth of the rows; so this tells it that there are few, and the parameter stops earlier.
 _MOST = 201
 
-# Of a comment `c`, its owner `u` and one's own vote `v`.
+# Of a comment `c`, its owner `u`, one's own vote `v`, and what `w` says of it to its author while it is
+# withheld.
 _COLUMNS = """
-    c.id, c.post_id, c.parent_id, c.path, c.content, c.created_at, c.version, c.votes,
-    CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.comment_id IS NOT NULL END AS voted,
-    c.owner_id, u.display_name
+    c.id, c.post_id, c.parent_id, c.path, coalesce(w.content, c.content) AS content, c.created_at, c.version,
+    c.votes, CASE WHEN CAST(:person AS bigint) IS NOT NULL THEN v.comment_id IS NOT NULL END AS voted,
+    w.reason AS removed, u.id::bigint AS owner_id, u.display_name
 """
+# With LIMIT it is a subquery of its own, which is not run for a comment that has an owner.
 _JOINED = """
-    LEFT JOIN users AS u ON u.id = c.owner_id
+    LEFT JOIN LATERAL (
+         SELECT owner_id, content, reason FROM withheld_comments
+          WHERE c.owner_id IS NULL AND post_id = c.post_id AND comment_id = c.id
+            AND owner_id = CAST(:person AS bigint) LIMIT 1) AS w ON TRUE
+    LEFT JOIN users AS u ON u.id = coalesce(c.owner_id, w.owner_id)
     LEFT JOIN comment_votes AS v
            ON v.user_id = CAST(:person AS bigint) AND v.post_id = c.post_id AND v.comment_id = c.id
+"""
+#: Whether a comment `c` has a place in lists: it says something to `:person`, or one below it does.
+_LISTED = f"""
+    (c.owner_id IS NOT NULL OR EXISTS (
+         SELECT FROM comments AS a
+           LEFT JOIN withheld_comments AS w
+                  ON w.post_id = a.post_id AND w.comment_id = a.id AND w.owner_id = CAST(:person AS bigint)
+          WHERE a.post_id = c.post_id AND a.path >= c.path AND a.path < c.path || CAST({2**63 - 1} AS bigint)
+            AND (a.owner_id IS NOT NULL OR w.owner_id IS NOT NULL)))
 """
 #: The comment `:comment` of a post `p`.
 _KEY = "c.post_id = p.id AND c.id = CAST(:comment AS bigint)"
@@ -36,7 +51,7 @@ def _one(asking: str) -> Statement:
         SELECT {_COLUMNS}, s.noted
           FROM ({asking}) AS s
          CROSS JOIN posts AS p JOIN comments AS c ON {_KEY} {_JOINED}
-         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
+         WHERE p.id = CAST(:post AS bigint) AND {VISIBLE} AND {_LISTED}
     """)
 
 
@@ -49,8 +64,8 @@ def _thread(asking: str, within: str = "TRUE") -> Statement:
           LEFT JOIN LATERAL (
                SELECT * FROM (
                       SELECT id, post_id, parent_id, path, content, created_at, version, votes, owner_id
-                        FROM comments
-                       WHERE post_id = p.id AND path > CAST(:after AS bigint[]) AND {within}
+                        FROM comments AS c
+                       WHERE post_id = p.id AND path > CAST(:after AS bigint[]) AND {within} AND {_LISTED}
                        ORDER BY post_id, path LIMIT {_MOST}) AS few
                 LIMIT :count) AS c ON TRUE {_JOINED}
          WHERE p.id = CAST(:post AS bigint) AND {VISIBLE}
@@ -98,3 +113,11 @@ _MINE = f"""
 """
 UPDATE = Statement(f"UPDATE comments AS c SET content = :content {_MINE}")
 DELETE = Statement(f"UPDATE comments AS c SET owner_id = NULL {_MINE}")
+#: Of one that an administrator removed: the database then does with the comment as with a deleted one.
+DELETE_REMOVED = Statement("""
+    DELETE FROM withheld_comments AS w USING comments AS c
+     WHERE w.post_id = CAST(:post AS bigint) AND w.comment_id = CAST(:comment AS bigint)
+       AND w.owner_id = CAST(:person AS bigint) AND c.post_id = w.post_id AND c.id = w.comment_id
+       AND (CAST(:versions AS int[]) IS NULL OR c.version = ANY (:versions))
+    RETURNING w.comment_id
+""")

@@ -27,6 +27,7 @@ from folkmoot.posts.comment_queries import (
     BELOW,
     BELOW_FOR_NOBODY,
     DELETE,
+    DELETE_REMOVED,
     INSERT,
     NEWEST,
     ONE,
@@ -35,7 +36,7 @@ from folkmoot.posts.comment_queries import (
     THREAD_FOR_NOBODY,
     UPDATE,
 )
-from folkmoot.posts.posts import UNCHANGED, Owner, OwnerRow, missing
+from folkmoot.posts.posts import UNCHANGED, Owner, OwnerRow, RemovedByAdministrator, missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,10 @@ class Comment(BaseModel):
     created_at: datetime
     votes: int = Field(description="How many people voted for it.")
     voted: bool | None = Field(description="Whether you did; null if you are not logged in.")
-    deleted: bool = Field(description="Whether it is there for its answers alone.")
+    deleted: bool = Field(
+        description="Whether it is there for its answers alone: deleted, removed, or of a blocked person."
+    )
+    removed: str | None = Field(description="Why an administrator removed it; only its author sees it then.")
     owner: Owner | None = Field(description="Null where it is deleted.")
 
 
@@ -107,6 +111,7 @@ class CommentRow(msgspec.Struct):
     votes: int
     voted: bool | None
     deleted: bool
+    removed: str | None
     owner: OwnerRow | None
 
 
@@ -124,7 +129,7 @@ def shaped(row: asyncpg.Record) -> CommentRow:
     return CommentRow(
         id=row["id"], post_id=row["post_id"], parent_id=row["parent_id"], depth=len(row["path"]) - 1,
         content=row["content"], created_at=row["created_at"], votes=row["votes"], voted=row["voted"],
-        deleted=owner is None,
+        deleted=owner is None, removed=row["removed"],
         owner=None if owner is None else OwnerRow(id=owner, display_name=row["display_name"]),
     )  # fmt: skip
 
@@ -185,8 +190,8 @@ async def insert(writer: Bearer, post_id: int, comment: NewComment) -> asyncpg.R
     """Add a comment; raises NotFound, ThreadTooDeep, and TokenRefused for an ended session."""
     try:
         (row,) = await writer.ask(INSERT, post=post_id, comment=comment.parent_id, content=comment.content)
-    except asyncpg.ForeignKeyViolationError:  # what it belongs to, or the account, was deleted meanwhile
-        await writer.check()
+    except asyncpg.ForeignKeyViolationError:
+        await writer.check()  # what it belongs to is gone, or the account, or that one is blocked
         raise missing_comment() from None
     except asyncpg.CheckViolationError:
         raise ThreadTooDeep from None
@@ -196,28 +201,41 @@ async def insert(writer: Bearer, post_id: int, comment: NewComment) -> asyncpg.R
 
 
 async def update(owner: Caller, post_id: int, comment_id: int, if_match: str | None, content: str) -> None:
-    """Say something else; raises NotFound, Forbidden or PreconditionFailed."""
-    await _change(UPDATE, owner, post_id, comment_id, if_match, content=content)
+    """Say something else; raises NotFound, Forbidden, RemovedByAdministrator or PreconditionFailed."""
+    await _change([UPDATE], owner, post_id, comment_id, if_match, content=content)
 
 
 async def delete(owner: Caller, post_id: int, comment_id: int, if_match: str | None) -> None:
-    """Delete a comment, whose place stays where it has answers; raises as `update`."""
-    await _change(DELETE, owner, post_id, comment_id, if_match)
+    """Delete a comment, whose place stays where it has answers; raises NotFound, Forbidden or
+    PreconditionFailed.
+    """
+    await _change([DELETE, DELETE_REMOVED], owner, post_id, comment_id, if_match)
 
 
 async def _change(
-    statement: Statement, owner: Caller, post_id: int, comment_id: int, if_match: str | None, **values: Any
+    statements: Sequence[Statement],
+    owner: Caller,
+    post_id: int,
+    comment_id: int,
+    if_match: str | None,
+    **values: Any,
 ) -> None:
+    """Run what changes a comment, until one does."""
     key = {"person": owner.user_id, "post": post_id, "comment": comment_id}
     versions = etags.expected_versions(if_match)
-    if await statement.value(owner.connection, **key, versions=versions, **values) is not None:
-        return
+    for statement in statements:
+        if await statement.value(owner.connection, **key, versions=versions, **values) is not None:
+            return
     await owner.check()
     row = await ONE.row(owner.connection, session=owner.session_id, **key)
     if row is None or row["owner_id"] is None:
         raise missing_comment()
     if row["owner_id"] != owner.user_id:
         raise Forbidden("Only whoever wrote a comment can change it.")
+    if row["removed"] is not None and UPDATE in statements:
+        raise RemovedByAdministrator(
+            "An administrator removed the comment, so it cannot be changed. It may be deleted."
+        )
     raise PreconditionFailed
 
 
@@ -289,7 +307,7 @@ async def get_comment(
 @router.patch(
     "/posts/{post_id}/comments/{comment_id}",
     response_class=Response,
-    responses={**_responses(200), **answers(NotFound, Forbidden, PreconditionFailed)},
+    responses={**_responses(200), **answers(NotFound, Forbidden, RemovedByAdministrator, PreconditionFailed)},
 )
 async def change_comment(
     post_id: Id, comment_id: Id, changes: CommentChanges, caller: Member, if_match: IfMatch = None

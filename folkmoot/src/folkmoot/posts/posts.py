@@ -47,9 +47,12 @@ class Removed(Problem):
 
 
 class RemovedByAdministrator(Forbidden):
-    """An administrator removed the post: its author may change or delete it, and cannot publish it."""
+    """An administrator removed the post or the comment.
 
-    kind, title = "removed-by-administrator", "The post stays removed"
+    Its author may delete it. A post may be changed, too, but not published; a comment cannot be changed.
+    """
+
+    kind, title = "removed-by-administrator", "It stays removed"
     example = "An administrator removed the post, so it cannot be published. It may be changed, or deleted."
 
 
