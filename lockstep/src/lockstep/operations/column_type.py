@@ -70,7 +70,7 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
         refuse_bad_rows(copy, converted, demands)
     planning.warn(
         f"{table}.{column} becomes the last column of its row, and its rows may lie in another order: INSERT "
-        "and COPY without a list of columns put values into others, and a logical subscriber may stop"
+        "and COPY without a list of columns put values into others"
     )
     identity = (
         catalog.identity_options(connection, table.oid, old.number, became.type_sql) if old.identity else ""
@@ -100,6 +100,16 @@ def retype(planning: Planning, table: Table, column: str, trial: str, using: str
     return [*built, _swap(connection, kept, identity, plan)]
 
 
+# Whoever follows by another plugin than PostgreSQL's own is no subscription.
+_PUBLISHED = """
+    SELECT pubname::text FROM pg_publication_tables JOIN pg_class ON oid = %(oid)s
+    WHERE schemaname = relnamespace::regnamespace::text AND tablename = relname
+      AND EXISTS (SELECT FROM pg_replication_slots
+                  WHERE plugin = 'pgoutput' AND database = current_database())
+    ORDER BY pubname
+"""
+
+
 def _refuse(connection: Connection, table: Table, column: Column) -> None:
     if table.kind != "r" or catalog.inherits(connection, table):
         raise LockstepError(
@@ -127,6 +137,13 @@ def _refuse(connection: Connection, table: Table, column: Column) -> None:
             f"{table}.{column.name}: its type cannot be changed while these depend on it: "
             + ", ".join(row[0] for row in in_the_way)
             + ". Drop them before the operation and create them again after it"
+        )
+    if published := catalog.rows(connection, _PUBLISHED, oid=table.oid):
+        raise LockstepError(
+            f"{table} is published ({', '.join(row[0] for row in published)}), and a replication slot is "
+            'there: a logical subscriber stops at the column that is filled beside this one ("missing '
+            'replicated column"). Let the table be locked with `with lockstep.plain():`, or take it from '
+            "the publication"
         )
     if column.generated:
         raise LockstepError(
