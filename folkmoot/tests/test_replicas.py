@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import readers
 from api import PASSWORD, Api
 from replicated import until
 
@@ -226,3 +228,21 @@ def test_what_was_seen_is_forgotten_with_the_table_and_then_everybody_waits_for_
     answered = replica(other).answered
     assert titles(other, elsewhere()) == ["A bench"]
     assert replica(other).answered == answered + 1
+
+
+@pytest.mark.parametrize(
+    ("people", "operations", "pause", "lag"),
+    [(10, 500, 0.01, 0.3), pytest.param(50, 100_000, 0.2, 5.0, marks=pytest.mark.prove)],
+)
+def test_nobody_is_shown_what_is_old_while_the_replica_lags_at_random(
+    servers: Replicated, people: int, operations: int, pause: float, lag: float, record_property: Any
+) -> None:
+    with servers.primary.connect(servers.database) as connection:
+        connection.execute("TRUNCATE users CASCADE")
+    servers.catch_up()
+    told = asyncio.run(readers.run(servers, people=people, operations=operations, pause=pause, lag=lag))
+    record_property(f"with a replica that lags 0 to {lag} s:", str(told))
+    assert told.stale == []
+    assert told.operations == operations
+    # How many they are in a short run is up to the machine.
+    assert told.share >= (0.8 if operations >= 100_000 else 0.2)
