@@ -168,3 +168,22 @@ def test_squawk_is_asked_of_what_is_new_but_for_what_lockstep_makes_moot(
     env(project, PLAIN, cluster18, database)
     lines = check(project, "--since", "b", "--allow", "scans-under-lock")[1]
     assert any(line.startswith("revision c: squawk: require-concurrent-index-creation") for line in lines)
+
+
+@pytest.mark.one_in(2)
+def test_a_file_that_was_moved_or_renamed_is_not_new(project: Path) -> None:
+    versions = project / "migrations" / "versions"
+    c = (versions / "c.py").read_text()
+    (versions / "c.py").unlink()
+    other = project / "another" / "versions"  # a project of the same repository, and of the same names
+    other.mkdir(parents=True)
+    (other / "c.py").write_text(c)
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "two"]):
+        git(project, *arguments)
+    (versions / "c.py").write_text(c)
+    (versions / "b.py").rename(versions / "2026_11_28_b.py")
+    assert check(project, "--since", "HEAD", "--no-squawk") == (0, ["new since HEAD: c", IN_ORDER])
+    (project / "migrations").rename(project / "elsewhere")
+    ini = project / "alembic.ini"
+    ini.write_text(ini.read_text().replace("/migrations", "/elsewhere"))
+    assert check(project, "--since", "HEAD", "--no-squawk") == (0, ["new since HEAD: c", IN_ORDER])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -76,19 +77,43 @@ def since(project: Project, asked: str | None) -> Since | None:
 def _in_git(project: Project, reference: str) -> Since | None:
     script = project.script
     revisions = list(script.walk_revisions())
-    known = set()
-    for folder in {Path(one.path).absolute().parent for one in revisions} or {Path(script.dir).absolute()}:
-        try:
-            listed = subprocess.run(  # noqa: S603  # what is asked for is an argument, and no option
-                ["git", "ls-tree", "-z", "--name-only", "--end-of-options", reference, "./"],  # noqa: S607
-                cwd=folder, capture_output=True, text=True, check=True,
-            ).stdout  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-        known |= {str(folder / name) for name in listed.split("\0") if name}
-    had = {one.revision for one in revisions if str(Path(one.path).absolute()) in known}
+    folder = Path(script.dir).absolute()
+    try:
+        top = Path(_git(folder, "rev-parse", "--show-toplevel").removesuffix("\n"))
+        listed = _git(top, "ls-tree", "-r", "-z", "--name-only", "--end-of-options", reference)
+        known = {str(top / name) for name in listed.split("\0") if name}
+        new = {one.revision for one in revisions if str(Path(one.path).resolve()) not in known}
+        new -= _moved(top, reference) if new else set()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    had = {one.revision for one in revisions} - new
     below = {name for one in revisions if one.revision in had for name in parents(script, one)}
     return Since(tuple(sorted(had - below)), reference)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603  # what is asked for is an argument, and no option
+        ["git", *arguments],  # noqa: S607  # which git is for PATH to say
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode and (done.stderr or arguments[0] != "grep"):  # grep ends with 1 where it finds nothing
+        done.check_returncode()
+    return done.stdout
+
+
+def _moved(top: Path, reference: str) -> set[str]:
+    """The revisions in files that git knows there and that are not at their place any more: another
+    project in the same repository may have revisions of the same names.
+    """
+    pattern = r"^revision\s*(:[^=]*)?="
+    lines = _git(top, "grep", "-z", "-E", "-e", pattern, reference, "--", "*.py").splitlines()
+    found = set()
+    for line in lines:
+        place, _, text = line.partition("\0")
+        value = re.search(r"""=\s*(["'])(.*?)\1""", text)
+        if value and not (top / place.removeprefix(f"{reference}:")).exists():
+            found.add(value[2])
+    return found
 
 
 def rehearsed(project: Project, server: str | None, begin: Since, allowed: Collection[str]) -> Plan | None:
