@@ -1,4 +1,4 @@
-"""Projects in which something is wrong or unusual, as those have them who know the documentation alone."""
+"""Projects in which something is wrong, as those have them who know the documentation alone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import alembic
 
+import unusual
 from command_line import revision
 
 if TYPE_CHECKING:
@@ -183,6 +184,15 @@ def broken_ini(place: Place) -> None:
     place.write("alembic.ini", "[alembic\nscript_location\n")
 
 
+def ini_that_cannot_be_read(place: Place) -> None:
+    no_ini(place)
+    (place.folder / "alembic.ini").mkdir()  # root may read any file
+
+
+def ini_in_another_encoding(place: Place) -> None:
+    (place.folder / "alembic.ini").write_bytes(b"[alembic]\n# caf\xe9\nscript_location = migrations\n")
+
+
 def ini_without_location(place: Place) -> None:
     place.write("alembic.ini", "[alembic]\nsqlalchemy.url = x\n")
 
@@ -235,60 +245,6 @@ def no_versions_folder(place: Place) -> None:
     shutil.rmtree(place.folder / "migrations" / "versions")
 
 
-# what is unusual, and works
-
-
-def asynchronous(place: Place) -> None:
-    place.template("async")
-    place.ini(place.url().replace("+psycopg", "+asyncpg"))
-
-
-def asynchronous_over_psycopg(place: Place) -> None:
-    place.template("async")
-
-
-def models_of_sqlmodel(place: Place) -> None:
-    place.write("models.py", "from sqlmodel import Field, SQLModel\n\n\nclass Post(SQLModel, table=True):\n"
-                "    __tablename__ = 'posts'\n    id: int | None = Field(default=None, primary_key=True)\n"
-                "    title: str = ''\n")  # fmt: skip
-    place.env("target_metadata = None", "import models\ntarget_metadata = models.SQLModel.metadata")
-
-
-def several_schemas(place: Place) -> None:
-    place.sql("CREATE SCHEMA blog; CREATE TABLE blog.posts (id integer); CREATE VIEW blog.v AS TABLE posts")
-    place.env("target_metadata=target_metadata", "target_metadata=target_metadata, include_schemas=True")
-    revision(place.folder, "r1", "op.create_table('posts', sa.Column('id', sa.Integer())); "
-             "op.execute('CREATE SCHEMA blog'); op.create_table('posts', sa.Column('id', sa.Integer()), "
-             "schema='blog'); op.execute('CREATE VIEW blog.v AS TABLE posts')", None,
-             "op.execute('DROP SCHEMA blog CASCADE'); op.drop_table('posts')")  # fmt: skip
-
-
-def url_of_settings(place: Place) -> None:
-    place.write("settings.py", f"class Settings:\n    url = {place.url()!r}\n")
-    place.ini("driver://user:pass@localhost/dbname")
-    place.env("from alembic import context", "from alembic import context\nfrom settings import Settings\n"
-              "context.config.set_main_option('sqlalchemy.url', Settings.url)")  # fmt: skip
-
-
-def url_of_environment(place: Place) -> None:
-    place.ini("")
-    place.env("from alembic import context", "import os\nfrom alembic import context\n"
-              f"os.environ.setdefault('DATABASE_URL', {place.url()!r})\n"
-              "context.config.set_main_option('sqlalchemy.url', os.environ['DATABASE_URL'])")  # fmt: skip
-
-
-def configured_in_pyproject(place: Place) -> None:
-    place.write("pyproject.toml", '[tool.alembic]\nscript_location = "%(here)s/migrations"\n'
-                'prepend_sys_path = ["."]\n')  # fmt: skip
-    no_ini(place)
-    place.env("from alembic import context", "from alembic import context\n"
-              f"context.config.set_main_option('sqlalchemy.url', {place.url()!r})")  # fmt: skip
-
-
-def nothing(_place: Place) -> None:
-    """All is well."""
-
-
 CONNECTING = "plan", "verify", "adopt", "status", "show", "diff head", "history", "check", "doctor"
 _READING_FILES = "plan", "adopt", "status", "diff head", "history", "check"
 
@@ -320,11 +276,13 @@ FAULTS: dict[Callable[[Place], None], tuple[tuple[str, ...], str]] = {
     no_env: (CONNECTING, "there is no migrations/env.py; `alembic init` makes one"),
     no_ini: (CONNECTING, "no Alembic project here: .*change to the project's folder"),
     broken_ini: (CONNECTING, "alembic.ini cannot be read: File contains no section headers"),
+    ini_that_cannot_be_read: (CONNECTING, "alembic.ini cannot be read: Is a directory: name another"),
+    ini_in_another_encoding: (CONNECTING, "alembic.ini cannot be read: 'utf-8' codec.*: save it as UTF-8"),
     broken_pyproject: (CONNECTING, "pyproject.toml cannot be read: Expected"),
     ini_without_location: (CONNECTING, "no Alembic project here"),
     no_such_location: (CONNECTING, "Path doesn't exist: .*elsewhere"),
     several_heads: (("plan", "diff head"), "Multiple head revisions are present.*: `lockstep rebase`"),
-    at_several_heads: (("plan", "diff head", "verify"), "Multiple head revisions|is at 2 revisions"),
+    at_several_heads: (("plan", "diff head", "verify"), "Multiple head revisions|r3 has no snapshot"),
     unknown_revision: (
         ("plan", "verify"),
         "no file here is of revision 8c82b1632f52: `lockstep doctor`",
@@ -334,15 +292,20 @@ FAULTS: dict[Callable[[Place], None], tuple[tuple[str, ...], str]] = {
     same_revision_twice: (_READING_FILES, "Revision r2 is present more than once: give one of the files"),
     no_revisions: (("verify", "adopt", "diff head"), "at no revision|no snapshots|is no revision"),
     no_versions_folder: (("verify", "adopt", "diff head"), "at no revision|no snapshots|is no revision"),
-    asynchronous: ((), ""),
-    asynchronous_over_psycopg: ((), ""),
-    models_of_sqlmodel: ((), ""),
-    several_schemas: ((), ""),
-    url_of_settings: ((), ""),
-    url_of_environment: ((), ""),
-    configured_in_pyproject: ((), ""),
-    nothing: ((), ""),
+    unusual.asynchronous: ((), ""),
+    unusual.asynchronous_over_psycopg: ((), ""),
+    unusual.models_of_sqlmodel: ((), ""),
+    unusual.several_schemas: ((), ""),
+    unusual.url_of_settings: ((), ""),
+    unusual.url_of_environment: ((), ""),
+    unusual.configured_in_pyproject: ((), ""),
+    unusual.nothing: ((), ""),
 }
 
 #: Those that are about what an env.py of Alembic's own template has.
-OF_THE_TEMPLATE = {asynchronous, asynchronous_over_psycopg, models_of_sqlmodel, several_schemas}
+OF_THE_TEMPLATE = {
+    unusual.asynchronous,
+    unusual.asynchronous_over_psycopg,
+    unusual.models_of_sqlmodel,
+    unusual.several_schemas,
+}

@@ -59,7 +59,7 @@ def test_abandon_says_what_stays_asks_and_forgets(
     ini = tmp_path / "alembic.ini"
     ini.write_text(f"[alembic]\nscript_location = {project.folder}\n")
     refused = CliRunner().invoke(main, ["abandon", "-c", str(ini)], input="n\n")
-    assert refused.exit_code == 1
+    assert (refused.exit_code, refused.stderr) == (1, "Aborted.\n")
     assert "books: add column pages: done" in refused.stdout
     assert 'DROP COLUMN IF EXISTS "pages";' in refused.stdout
     assert "cannot be taken back" in refused.stdout

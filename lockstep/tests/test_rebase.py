@@ -101,7 +101,7 @@ def test_what_is_no_head_is_named(folder: Folder) -> None:
 
 def test_one_head_is_enough(folder: Folder) -> None:
     folder.path("theirs").unlink()
-    assert "there are 1 heads, and this is for two" in folder.typed("lockstep", "rebase")[1]
+    assert "there is one head, ours2: nothing to put after another" in folder.typed("lockstep", "rebase")[1]
 
 
 def test_a_branch_with_a_merge_in_it_stays(folder: Folder) -> None:

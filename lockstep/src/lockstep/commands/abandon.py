@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from alembic.util import CommandError
 
 from lockstep.archive import guard, registry
 from lockstep.commands.project import ConfigFiles, Section, on_each_database
+from lockstep.errors import LockstepError
 from lockstep.postgres.session import execute
 from lockstep.revision.ledger import ARCHIVE_SCHEMA, Ledger
 from lockstep.revision.undo import begun, private, take_private_back
@@ -87,11 +87,13 @@ def register(main: typer.Typer) -> None:
             half_done = ledger.read_all(connection)
             connection.commit()
             chosen = [one for one in half_done if revision in {"", one.revision}]
+            if revision and not chosen:
+                raise LockstepError(f"revision {revision} is not half done; `lockstep status` shows what is")
             if not chosen:
                 typer.echo("nothing is half done")
                 return
             if len(chosen) > 1:
-                raise CommandError(f"say which one: {', '.join(one.revision for one in chosen)}")
+                raise LockstepError(f"say which one: {', '.join(one.revision for one in chosen)}")
             underway = chosen[0]
             typer.echo(f"The {underway.direction} of revision {underway.revision} is half done. What stays:")
             for line in list(what_stays(underway)) or ["  nothing"]:

@@ -9,7 +9,7 @@ import typer
 from lockstep.commands import checks, new_revisions
 from lockstep.commands.project import ConfigFiles, Project, Section, one_line_errors
 from lockstep.commands.sides import Files, all_ignored
-from lockstep.commands.snapshots import OTHER, UNKNOWN, Ignored, Server
+from lockstep.commands.snapshots import OTHER, Ignored, Server
 from lockstep.commands.trial import Trial
 from lockstep.errors import LockstepError
 from lockstep.plan.judgement import WAITS
@@ -53,7 +53,7 @@ def register(main: typer.Typer) -> None:
 
         Runs in databases made for it, like `lockstep snapshot`. Exit status 1 where something is not so.
         """  # fmt: skip
-        with one_line_errors(UNKNOWN):
+        with one_line_errors():
             if unknown := sorted({*(allow or ())} - WAITS):
                 raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(sorted(WAITS))}")
             project = Project(config, name)

@@ -47,7 +47,7 @@ def doctor(
     For any Alembic project on PostgreSQL; nothing is changed. Exit status 1 where something is found, 2 where
     nothing is and not all could be looked at.
     """
-    with one_line_errors(UNSEEN):
+    with one_line_errors():
         result = _examined(config, name, _read(errors))
     if as_json:
         told = {"found": [one.to_json() for one in result.found], "not_looked_at": result.unseen}

@@ -61,7 +61,7 @@ def _target(project: Project, to: str) -> str:
         return to
     found = project.script.get_revision(to)
     if found is None:
-        raise LockstepError(f"{to} is no revision")
+        raise LockstepError(f"{to} is no revision: `alembic revision` makes one")
     return found.revision
 
 

@@ -86,7 +86,7 @@ def plan(
     embedded one; this one is only read. Exit status 1 where somebody would wait or a hazard is not allowed,
     2 where it could not be told.
     """
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         if unknown := sorted({*(allow or ())} - {*names()}):
             raise LockstepError(f"--allow {unknown[0]}: there is {', '.join(names())}")
         found = planned(Project(config, name), to, server, allow or [], estimate=estimate)

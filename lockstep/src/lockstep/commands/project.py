@@ -9,7 +9,7 @@ import re
 import tomllib
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +50,8 @@ X = Annotated[
 
 #: What to do about what drivers and Alembic say, by a pattern of it.
 _ADVICE = {
+    r"Can't locate revision identified by": "`alembic history` shows those that there are",
+    r"'utf-8' codec can't decode": "save it as UTF-8",
     r"Interpolation": "% is %% in an ini file",
     r"resolve host|translate host|Name or service not known|nodename nor servname":
         "mend the host in the URL; an @ in a password is %40 (%%40 in an ini file)",
@@ -80,6 +82,9 @@ def alembic_config(files: list[str] | None, section: str = "alembic") -> Config:
     for name in named:
         if not Path(name).exists():
             raise LockstepError(f"there is no file {name}")
+    for name in named or ("alembic.ini", "pyproject.toml"):
+        with suppress(FileNotFoundError):  # what cannot be read Alembic takes for one that is not there
+            _readable(name)
     config = Config(
         file_=ini[0] if ini else "alembic.ini",
         toml_file=toml[0] if toml else "pyproject.toml",
@@ -98,6 +103,18 @@ def alembic_config(files: list[str] | None, section: str = "alembic") -> Config:
             "its scripts are; change to the project's folder, or name the file with --config"
         )
     return config
+
+
+def _readable(name: str) -> None:
+    try:
+        with Path(name).open():
+            pass
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LockstepError(
+            f"{name} cannot be read: {error.strerror}: name another file with --config"
+        ) from None
 
 
 def env_file(script: ScriptDirectory) -> Path:
@@ -123,10 +140,8 @@ def in_silence() -> Iterator[None]:
 
 
 @contextmanager
-def one_line_errors(status: int = 1) -> Iterator[None]:
-    """Print an error of Lockstep's or Alembic's, or of a revision's file, as one line, and exit with that
-    status.
-    """
+def one_line_errors() -> Iterator[None]:
+    """Print an error of the project's or of what was typed as one line, and exit with status 2."""
     try:
         with warnings.catch_warnings():
             # Alembic goes on, as far as it comes.
@@ -134,9 +149,11 @@ def one_line_errors(status: int = 1) -> Iterator[None]:
                 "error", "Revision .* is (present more than once|not present)", UserWarning
             )
             yield
+    except (typer.Exit, typer.Abort):
+        raise
     except (CommandError, RevisionError, UserWarning) as error:
         typer.echo(f"lockstep: {with_advice(str(error))}", err=True)
-        raise typer.Exit(status) from None
+        raise typer.Exit(2) from None
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         loading = [n for n, one in enumerate(frames) if one.name == load_python_file.__name__]
@@ -145,7 +162,7 @@ def one_line_errors(status: int = 1) -> Iterator[None]:
         inside = [one for one in frames[loading[-1] :] if not one.filename.startswith("<frozen")]
         said = _raised(error, Path(inside[-1].filename), adopted=False)
         typer.echo(f"lockstep: {said}", err=True)
-        raise typer.Exit(status) from None
+        raise typer.Exit(2) from None
 
 
 _x: list[str] = []
@@ -235,7 +252,7 @@ def on_each_database(
 ) -> None:
     """Run ``work`` through the project's own env.py, with its connection, version table and heads: once for
     each time that it calls lockstep.run(). What ``changes`` something does so while no migrator is at work.
-    Whatever goes wrong is one line, and exit status 1.
+    Whatever goes wrong is one line, and exit status 2.
     """
     with one_line_errors():
         project = Project(files, section, adopted=True)
@@ -267,7 +284,7 @@ def look_at_each_database(
     """Look through the project's own env.py, whether or not it has adopted Lockstep: once for each time that
     it migrates. Whatever goes wrong is one line, and exit status 2.
     """
-    with one_line_errors(2):
+    with one_line_errors():
         project = Project(files, section)
 
         def read(heads: Any, context: MigrationContext) -> list[Any]:

@@ -34,16 +34,12 @@ def register(main: typer.Typer) -> None:
 
         It edits one file. What the database has had already is not moved.
         """
-        with one_line_errors(2):
+        with one_line_errors():
             project = Project(config, name)
             script = project.script
             heads = script.get_heads()
             if len(heads) != 2:
-                raise LockstepError(
-                    f"there are {len(heads)} heads, and this is for two"
-                    if heads
-                    else "there are no revisions"
-                )
+                raise LockstepError(_not_two(heads))
             applied = _applied(project)
             moved = _chosen(script, heads, applied, revision)
             (onto,) = set(heads) - {moved}
@@ -55,6 +51,14 @@ def register(main: typer.Typer) -> None:
                 )
             put_after(Path(first.path), onto)
             typer.echo(f"{first.revision} is after {onto} now: {first.path}")
+
+
+def _not_two(heads: list[str]) -> str:
+    if not heads:
+        return "there are no revisions"
+    if len(heads) == 1:
+        return f"there is one head, {heads[0]}: nothing to put after another"
+    return f"there are {len(heads)} heads, and this is for two: `alembic merge heads`"
 
 
 def _applied(project: Project) -> set[str]:

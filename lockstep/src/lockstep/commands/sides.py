@@ -118,17 +118,12 @@ def _half_done(connection: Connection) -> list[str]:
     ]
 
 
-def head_of(found: Live) -> str:
+def heads_of(found: Live) -> list[str]:
     if not found.heads:
         raise LockstepError(
             "the database is at no revision: `alembic upgrade head`, or `lockstep adopt` if it has a schema"
         )
-    if len(found.heads) > 1:
-        raise LockstepError(
-            f"the database is at {len(found.heads)} revisions ({', '.join(found.heads)}), and a snapshot is "
-            "of one: `alembic merge heads`, then `alembic upgrade head`"
-        )
-    return found.heads[0]
+    return sorted(found.heads)
 
 
 def side_of(project: Project, files: Files, name: str, ignored: Sequence[str]) -> Snapshot:

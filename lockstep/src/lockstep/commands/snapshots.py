@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from alembic import command
 
+from lockstep.commands import together
 from lockstep.commands.checks import stale
 from lockstep.commands.project import ConfigFiles, Project, Section, look_at_each_database, one_line_errors
-from lockstep.commands.sides import Files, all_ignored, head_of, live, shown, side_of, without
+from lockstep.commands.sides import Files, all_ignored, heads_of, live, shown, side_of, without
 from lockstep.commands.trial import Trial
 from lockstep.errors import LockstepError
 from lockstep.snapshot import tables
@@ -75,7 +76,7 @@ def snapshot(
     The revisions run in a database made for it, on the project's server (the role needs CREATEDB) or on the
     embedded one. Exit status 2 where they could not.
     """
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         project = Project(config, name)
         files = Files(project.script)
         with Trial(project, server, all_ignored(project, ignore)) as trial:
@@ -112,13 +113,14 @@ def verify(
     Each difference is a line, with the statement that would undo it. The database is only read. Exit status 1
     where something differs, 2 where it could not be told.
     """
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         project = Project(config, name)
         ignored = all_ignored(project, ignore)
         found = live(project, ignored, models=models)
-        revision = head_of(found)
-        expected = without(Files(project.script).read(revision), ignored)
+        heads = heads_of(found)
+        expected = without(together.expected(project, Files(project.script), heads), ignored)
         other = differences(found.catalog, expected)
+    revision = ", ".join(heads)
     if as_json:
         shown = {
             "revision": revision,
@@ -158,7 +160,7 @@ def adopt_schema(
     For a database with a schema and without a version, or with a wrong one. Exit status 1 where no revision
     is equal: what differs from the nearest one is told.
     """
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         project = Project(config, name)
         ignored = all_ignored(project, ignore)
         found = live(project, ignored)
@@ -210,7 +212,7 @@ def show(
     if as_json:
         _show_as_data(table, at, config, name)
         return
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         project = Project(config, name)
         found = side_of(project, Files(project.script), at, all_ignored(project, ignore))
         if table is not None:
@@ -254,7 +256,7 @@ def diff(
     name: Section = "alembic",
 ) -> None:
     """Tell what is other in one revision than in another, or in the database; exit status 1 where it is."""
-    with one_line_errors(UNKNOWN):
+    with one_line_errors():
         project = Project(config, name)
         files, ignored = Files(project.script), all_ignored(project, ignore)
         other = differences(*(side_of(project, files, side, ignored) for side in (old, new)))

@@ -88,7 +88,8 @@ def tuned(pace: Pace, settings: dict[str, Any]) -> Pace:
     known = {one.name for one in fields(Pace)} & TUNABLE
     for name in settings:
         if name not in known:
-            raise LockstepError(f"{name} is no setting of Pace that can be changed while a migration runs")
+            others = ", ".join(sorted(known))
+            raise LockstepError(f"{name} cannot be changed while a migration runs; there is {others}")
     # A limit that was lowered below the other one of its pair takes it along.
     changed = dict(settings)
     if "lock_timeout" in changed and "max_lock_timeout" not in changed:
