@@ -124,6 +124,13 @@ class MailServer:
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.taken) >= number, 20), self.taken
 
+    def wait_for_one_to(self, address: str) -> EmailMessage:
+        """The first letter to an address; it may be still to come."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: any(address in to for to, _ in self.taken), 20), self.taken
+            content = next(content for to, content in self.taken if address in to)
+        return email.message_from_bytes(content, policy=default)
+
     @property
     def letters(self) -> list[EmailMessage]:
         return [email.message_from_bytes(content, policy=default) for _, content in self.taken]
@@ -134,6 +141,12 @@ class MailServer:
     def token(self) -> str:
         """The secret part of the link in the last letter."""
         return token_in(self.last())
+
+
+def link_in(letter: EmailMessage) -> str:
+    found = _LINK.search(letter.get_content())
+    assert found, letter.get_content()
+    return found[0].strip()
 
 
 def token_in(letter: EmailMessage) -> str:

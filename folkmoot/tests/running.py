@@ -49,7 +49,8 @@ class Service:
     """``folkmoot serve`` in a folder; ready once /readyz says so."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
-        self.port = free_port()
+        self.folder, self.settings = folder, settings
+        self.port = int(settings.get("PORT", free_port()))
         self.url = f"http://127.0.0.1:{self.port}"
         self._output = (folder / f"serve-{self.port}").open("w+")
         self.process = subprocess.Popen(

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from api import SECRET, UNLIMITED_ENVIRONMENT
-from running import Service
+from mail_server import SENDER, MailServer
+from running import Service, free_port, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,12 +40,35 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(cluster18: Cluster, migrated: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def letters() -> Iterator[MailServer]:
+    """Where the site sends its mail."""
+    with MailServer() as mail_server:
+        yield mail_server
+
+
+@pytest.fixture(scope="module")
+def site(
+    cluster18: Cluster, migrated: str, letters: MailServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """The service on an empty database at head, for the tests of a file."""
-    name = cluster18.create_database(template=migrated)
-    settings = {"DATABASE_URL": cluster18.url(name), "SECRET_KEY": SECRET, **UNLIMITED_ENVIRONMENT}
+    name, port = cluster18.create_database(template=migrated), str(free_port())
+    settings = {
+        "DATABASE_URL": cluster18.url(name), "SECRET_KEY": SECRET, **UNLIMITED_ENVIRONMENT, "PORT": port,
+        "SMTP_URL": letters.url, "MAIL_FROM": SENDER, "PUBLIC_URL": f"http://127.0.0.1:{port}",
+    }  # fmt: skip
     with Service(tmp_path_factory.mktemp("site"), **settings) as service:
         yield service
+
+
+@pytest.fixture
+def appoint(site: Service) -> Callable[[str], None]:
+    """Make somebody an administrator, as the host does."""
+
+    def grant(email: str) -> None:
+        done = run(site.folder, "grant-admin", email, **site.settings)
+        assert done.returncode == 0, done.stderr
+
+    return grant
 
 
 @pytest.fixture

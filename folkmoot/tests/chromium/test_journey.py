@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from api import PASSWORD
 from folkmoot.pages.front import POSTS
 from folkmoot.pages.texts import text
+from mail_server import link_in
 from someone import Someone
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext
 
+    from mail_server import MailServer
     from running import Service
 
     Open = Callable[..., BrowserContext]
@@ -116,7 +118,7 @@ def test_comment_answer_vote_change_and_delete(
     gus.page.goto(address)
     answer = gus.page.locator(".thread li li")
     expect(answer).to_contain_text("What Gus answers")
-    vote = gus.page.get_by_role("button", name=text("comments.of", who="Hal"))
+    vote = gus.page.locator(".thread > li .vote button").first
     gus.page.evaluate("window.stayed = true") if scripted else None
     vote.click()
     expect(vote).to_have_attribute("aria-pressed", "true")
@@ -139,6 +141,54 @@ def test_comment_answer_vote_change_and_delete(
     expect(said).not_to_contain_text("Something else")
     expect(answer).to_have_count(1)  # what was answered keeps its place
     expect(hal.page.locator(".thread li li")).to_contain_text("What Gus answers")
+
+
+@in_prove
+def test_verify_by_mail_report_remove_and_see_why(
+    arrive: Callable[[str], Someone],
+    appoint: Callable[[str], None],
+    letters: MailServer,
+) -> None:
+    ivy, jon, kai = (arrive(name).register() for name in ("Ivy", "Jon", "Kai"))
+    ivy.page.goto(link_in(letters.wait_for_one_to(ivy.email)))
+    ivy.press("verify.do")
+    ivy.says("email_verified")
+    ivy.go("/account")
+    expect(ivy.page.get_by_role("main")).to_contain_text(text("account.verified"))
+
+    ivy.write("Planks", "Buy these")
+    address = ivy.page.url
+    ivy.comment("comments.yours", "And those")
+    jon.page.goto(address)
+    for link in (jon.page.locator("article"), jon.page.locator(".thread")):
+        link.get_by_role("link", name=text("post.report"), exact=True).click()
+        jon.fill("report.reason", "Look at this")
+        jon.press("report.do")
+        jon.says("reported")
+
+    appoint(kai.email)
+    for title, button, why in (
+        (text("comments.on", title="Planks"), "moderation.remove_comment", "It is rude"),
+        ("Planks", "moderation.remove", "It sells"),
+    ):
+        kai.go("/moderation")
+        kai.page.get_by_role("link", name=title, exact=True).click()
+        kai.fill("moderation.reason", why)
+        kai.press(button)
+        kai.says("moderated")
+        ivy.page.goto(address)
+        expect(ivy.page.get_by_role("note").filter(has_text=why)).to_be_visible()
+        seen = jon.page.goto(address)
+        assert seen is not None
+        assert why not in jon.page.content()
+        if button == "moderation.remove":
+            assert seen.status == 410
+        else:
+            expect(jon.page.get_by_text("And those")).to_have_count(0)
+    expect(kai.page.get_by_role("main")).to_contain_text(text("moderation.empty"))
+    kai.follow("moderation.log")
+    for why in ("It is rude", "It sells"):
+        expect(kai.page.locator(".rows li").filter(has_text=why).first).to_be_visible()
 
 
 @in_prove
