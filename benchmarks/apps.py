@@ -1,4 +1,4 @@
-"""What is measured: Folkmoot with routes that log in and do nothing else, or make a page of what they have
+"""What is measured: Folkmoot with routes that log in and do nothing else, or make a page of rows that were
 read before; and its naive twin.
 """
 
@@ -14,12 +14,13 @@ from fastapi import FastAPI, Request, Response
 
 from folkmoot import app as folkmoot
 from folkmoot.pages import discussion, front
-from folkmoot.people.caller import Anonymous, MemberBearer
+from folkmoot.pages.visitor import Reader  # noqa: TC001 (FastAPI reads the annotations)
+from folkmoot.people.caller import MemberBearer  # noqa: TC001 (FastAPI reads the annotations)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from folkmoot.postgres.pool import Pool
+    from folkmoot.people.caller import Anonymous, Bearer
     from folkmoot.postgres.statement import Statement
 
 
@@ -29,19 +30,18 @@ async def noop(caller: MemberBearer) -> Response:
     return Response(b"{}", media_type="application/json")
 
 
-class Remembering(Anonymous):
+class Remembering:
     """Somebody who asks the database for each thing once: what a page costs then is its HTML."""
 
-    def __init__(self, pool: Pool, rows: dict[str, list[asyncpg.Record]]) -> None:
-        super().__init__(pool)
-        self._rows = rows
+    def __init__(self, reader: Bearer | Anonymous, rows: dict[str, list[asyncpg.Record]]) -> None:
+        self.known, self._reader, self._rows = reader.known, reader, rows
 
     async def ask(
         self, statement: Statement, *, milliseconds: int | None = None, **values: Any
     ) -> list[asyncpg.Record]:
         key = f"{statement.sql} {values}"
         if key not in self._rows:
-            self._rows[key] = await super().ask(statement, milliseconds=milliseconds, **values)
+            self._rows[key] = await self._reader.ask(statement, milliseconds=milliseconds, **values)
         return self._rows[key]
 
 
@@ -50,13 +50,19 @@ def measured() -> FastAPI:
     app.add_api_route("/noop", noop)
     rows: dict[str, list[asyncpg.Record]] = {}
 
-    async def rendered_front(request: Request) -> Response:
-        return await front.front(request, Remembering(request.app.state.pool, rows))
+    async def remembering(reader: Bearer | Anonymous) -> Any:
+        if reader.known:  # as `noop`
+            await reader.check()
+        return Remembering(reader, rows)
 
-    async def rendered_post(request: Request, post_id: int) -> Response:
-        return await discussion.show_post(request, Remembering(request.app.state.pool, rows), post_id)
+    async def rendered_front(request: Request, reader: Reader) -> Response:
+        return await front.front(request, await remembering(reader))
 
-    app.add_api_route("/noop/", rendered_front)
+    async def rendered_post(request: Request, reader: Reader, post_id: int) -> Response:
+        return await discussion.show_post(request, await remembering(reader), post_id)
+
+    # Not "/noop/", which is the same as "/noop".
+    app.add_api_route("/noop/front", rendered_front)
     app.add_api_route("/noop/p/{post_id}", rendered_post)
     return app
 

@@ -45,7 +45,7 @@ def hostile(run: Run, part: Part) -> None:
         address = {"port": urlsplit(base).port}
         quiet = _finish(_start("ordinary", seconds=quiet_seconds, **usual, **address))
         small = site.memory(base)
-        tokens = [site.token(n) for n in range(UNREAD)]
+        tokens = site.tokens[:UNREAD]
         # They come first and stay last.
         attack = _start("hostile_load", seconds=seconds + 2, tokens=tokens, **address)
         beside = _finish(_start("ordinary", seconds=seconds, **usual, **address))

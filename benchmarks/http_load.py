@@ -21,7 +21,8 @@ local requests, n = {}, 0
 for line in io.lines(os.getenv("REQUESTS")) do
   local method, path, token, body = line:match("^(%S+) (%S+) (%S+) ?(.*)$")
   local headers = {Host = os.getenv("AUTHORITY")}
-  if token ~= "-" then headers["Authorization"] = "Bearer " .. token end
+  if token:find("=") then headers["Cookie"] = token
+  elseif token ~= "-" then headers["Authorization"] = "Bearer " .. token end
   if body ~= "" then
     local json = body:sub(1, 1) == "{"
     headers["Content-Type"] = json and "application/json" or "application/x-www-form-urlencoded"
@@ -50,6 +51,7 @@ end
 @dataclass(frozen=True)
 class Request:
     path: str
+    #: An access token, or a cookie as name=value.
     token: str = "-"
     method: str = "GET"
     body: str = ""

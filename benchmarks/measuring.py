@@ -83,14 +83,20 @@ class Run:
             warm_up=self.options.thorough,
         )  # fmt: skip
 
-    def noop(self, page: str | None = None) -> float:
-        """Requests/s of a route that does nothing but check the login, or make a page of what it has read."""
-        site, base = self.usual
-        if page is not None:
-            return self.load(base, [Request(f"/noop{page}")]).per_second
+    def noop(self) -> float:
+        """Requests/s of a route that does nothing but check the login."""
+        site, _ = self.usual
         if self._noop is None or self.options.thorough:
-            self._noop = self.load(base, [Request("/noop", token) for token in site.tokens[:1000]]).per_second
+            self._noop = self.does_nothing([Request("/noop", token) for token in site.tokens[:1000]])
         return self._noop
+
+    def does_nothing(self, requests: list[Request]) -> float:
+        """Requests/s of a no-op route; raises RuntimeError where it refuses some."""
+        _, base = self.usual
+        found = self.load(base, requests)
+        if found.failed or not found.requests:
+            raise RuntimeError(f"{found.failed} of {found.requests} failed: {requests[0].path}")
+        return found.per_second
 
     def alternately(self, *each: tuple[str, list[Request]]) -> list[float]:
         """The median time of one request after another, in ms, of things that are measured in turns."""

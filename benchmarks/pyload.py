@@ -17,7 +17,9 @@ def _encode(line: str, host: str) -> bytes:
     method, path, token, *rest = line.split(" ", 3)
     body = rest[0] if rest else ""
     head = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
-    if token != "-":
+    if "=" in token:
+        head.append(f"Cookie: {token}")
+    elif token != "-":
         head.append(f"Authorization: Bearer {token}")
     if body:
         kind = "application/json" if body.startswith("{") else "application/x-www-form-urlencoded"

@@ -48,16 +48,15 @@ def _statements(*, reader: bool) -> dict[str, str]:
     }
 
 
-def _pages(post: int) -> dict[str, str]:
-    """What the pages' routes run for somebody who is not logged in."""
-    nobody = {"person": "NULL", "session": "NULL"}
+def _pages(*, reader: bool) -> tuple[str, str]:
+    """What the pages' routes run: the front page, and a post with its comments."""
+    who = {"person": ":user" if reader else "NULL", "session": ":session" if reader else "NULL"}
     first = {"id": str(2**63 - 1), "hot": "'Infinity'", "snapshot": "NULL"}
-    hot = in_order(Sort.hot, known=False, owner=False, which=Which.published)
-    one = _with(posts.ONE_FOR_NOBODY, **nobody, post=":discussed")
-    thread = _with(
-        comment_queries.THREAD_FOR_NOBODY, **nobody, post=":discussed", after="'{}'", count=str(COMMENTS + 1)
-    )
-    return {"/": _with(hot, **nobody, **first, count=str(POSTS + 1)), f"/p/{post}": f"{one};\n{thread}"}
+    hot = in_order(Sort.hot, known=reader, owner=False, which=Which.published)
+    one = _with(posts.ONE if reader else posts.ONE_FOR_NOBODY, **who, post=":discussed")
+    thread = comment_queries.THREAD if reader else comment_queries.THREAD_FOR_NOBODY
+    said = _with(thread, **who, post=":discussed", after="'{}'", count=str(COMMENTS + 1))
+    return _with(hot, **who, **first, count=str(POSTS + 1)), f"{one};\n{said}"
 
 
 def shares(run: Run, part: Part) -> None:
@@ -77,16 +76,7 @@ def shares(run: Run, part: Part) -> None:
             }.get(name, [f"/posts?sort={name}"])
             requests = [Request(paths[n % len(paths)], token) for n, token in enumerate(tokens)]
             _share(run, f"{name}, {'logged in' if reader else 'anonymous'}", requests, statement, part)
-    with site.connect() as connection:
-        said = connection.execute(
-            "SELECT count(*) FROM comments WHERE post_id = %s", (site.discussed,)
-        ).fetchone()
-    names = {
-        "/": "the front page as HTML",
-        f"/p/{site.discussed}": f"a post with {said[0] if said else 0} comments as HTML",
-    }
-    for path, statement in _pages(site.discussed).items():
-        _share(run, names[path], [Request(path)], statement, part, noop=run.noop(path), least=0.30)
+    _shares_of_pages(run, part)
     anywhere = [n for n in range(1, site.amounts.posts + 1) if (n - 1) % 50 != 7]
     every = [
         Request(f"/posts/{random.choice(anywhere)}/vote", random.choice(site.tokens), "PUT")
@@ -99,6 +89,24 @@ def shares(run: Run, part: Part) -> None:
         _with(votes.ON_POSTS.cast, person=":user", session=":session", post=":post"),
         part,
     )
+
+
+def _shares_of_pages(run: Run, part: Part) -> None:
+    """The no-op of a page is its HTML: the same page, made of rows that the server has read before."""
+    site, _ = run.usual
+    with site.connect() as connection:
+        counted = "SELECT count(*) FROM comments WHERE post_id = %s"
+        said = connection.execute(counted, (site.discussed,)).fetchone()
+    names = "the front page as HTML", f"a post with {said[0] if said else 0} comments as HTML"
+    addresses = ("/", "/noop/front"), (f"/p/{site.discussed}", f"/noop/p/{site.discussed}")
+    for reader in (False, True):
+        cookies = site.cookies[:1000] if reader else ["-"]
+        for name, (path, noop), statement in zip(names, addresses, _pages(reader=reader), strict=True):
+            _share(
+                run, f"{name}, {'logged in' if reader else 'anonymous'}",
+                [Request(path, cookie) for cookie in cookies], statement, part,
+                noop=run.does_nothing([Request(noop, cookie) for cookie in cookies]), least=0.30,
+            )  # fmt: skip
 
 
 def _share(
@@ -195,17 +203,17 @@ def growth(run: Run, part: Part) -> None:
         "new": "/posts", "one post": "/posts/{}", "top": "/posts?sort=top", "hot": "/posts?sort=hot",
         "one owner's": "/posts?owner={}", "one owner's top": "/posts?owner={}&sort=top",
         "comments": "/posts/{discussed}/comments?limit=100", "front page as HTML": "/",
-        "a post as HTML": "/p/{discussed}",
+        "new as HTML": "/?order=new", "top as HTML": "/?order=top", "a post as HTML": "/p/{discussed}",
+        "a person as HTML": "/u/{}", "a search as HTML": f"/?order=new&q={COMMON}",
     }  # fmt: skip
-    for name in list(paths) if run.options.thorough else list(paths)[:2]:
-        # The pages take cookies and no token.
-        for whom in ("anonymous", "logged in")[: 1 if "HTML" in name else 2]:
+    for name in list(paths) if run.options.thorough else ["new", "front page as HTML", "a post as HTML"]:
+        for whom in ("anonymous", "logged in"):
             measured = [
                 (
                     base,
                     [
-                        Request(paths[name].format(site.amounts.users // 2, discussed=site.discussed), token)
-                        for token in _readers(site, whom)
+                        Request(paths[name].format(site.amounts.users // 2, discussed=site.discussed), who)
+                        for who in _readers(site, whom, html="HTML" in name)
                     ],
                 )
                 for base, site in ((before, small), (after, large))
@@ -216,5 +224,7 @@ def growth(run: Run, part: Part) -> None:
         _searches(run, f"{large.amounts.posts:,} posts", after, part)
 
 
-def _readers(site: Site, whom: str) -> list[str]:
-    return site.tokens[:1000] if whom == "logged in" else ["-"]
+def _readers(site: Site, whom: str, *, html: bool) -> list[str]:
+    """The pages take cookies, the API takes tokens."""
+    known = site.cookies if html else site.tokens
+    return known[:1000] if whom == "logged in" else ["-"]

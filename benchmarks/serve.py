@@ -3,7 +3,8 @@
 Every number is measured on a server and a database of this run's own; the load generator, two workers and
 PostgreSQL share the machine. The share of the limit of a route is its requests/s over the limit, where
 1/limit = 1/(requests/s of a no-op authenticated route) + 1/(transactions/s of `pgbench -M prepared` on the
-SQL that the route runs, over as many connections). Each part writes its tables into docs/benchmarks.md,
+SQL that the route runs, over as many connections). Of a page the no-op route makes the same HTML, of rows
+that it has read before. Each part writes its tables into docs/benchmarks.md,
 unless the run is short. Exits with 1 where a request or a part fails or, when not short, a figure misses its
 bound.
 """

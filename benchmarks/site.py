@@ -25,7 +25,7 @@ from rich.console import Console
 from folkmoot.commands.made_up import Amounts
 from folkmoot.commands.seed import seed
 from folkmoot.people.passwords import HASHER
-from folkmoot.people.tokens import Tokens
+from folkmoot.people.tokens import PAGES, Tokens
 from folkmoot.postgres import revisions
 
 if TYPE_CHECKING:
@@ -121,13 +121,16 @@ class Site:
         self.first_user, self.first_session = first
         #: The server's process by its address.
         self.pids: dict[str, int] = {}
-        self._write = Tokens(_SECRET, timedelta(days=1)).write
-        some = Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
-        self.tokens = [self.token(n) for n in some]
-
-    def token(self, number: int) -> str:
-        """An access token of a person, the first of whom is number 0."""
-        return self._write(self.first_user + number, self.first_session + number)
+        tokens, cookies = (
+            Tokens(_SECRET, timedelta(days=1), **options) for options in ({}, {"purpose": PAGES})
+        )
+        some = [
+            (self.first_user + number, self.first_session + number)
+            for number in Random(2).sample(range(rows.users), min(_TOKENS, rows.users))
+        ]
+        #: Of some people: what the API takes, and what the pages take.
+        self.tokens = [tokens.write(*each) for each in some]
+        self.cookies = [f"folkmoot_session={cookies.write(*each)}" for each in some]
 
     def connect(self) -> psycopg.Connection:
         return self.cluster.connect(self._database)
