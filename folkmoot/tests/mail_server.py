@@ -20,6 +20,7 @@ from folkmoot.settings import load
 from running import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from email.message import EmailMessage
 
     from folkmoot.mail_settings import Smtp
@@ -59,19 +60,23 @@ class MailServer:
 
     def __init__(self, **options: Any) -> None:
         self.port = free_port()
+        #: What SMTP_URL is, of the host and the port.
+        self.address = "smtp://{}:{}"
         self.taken: list[tuple[list[str], bytes]] = []
         self.recipient_answers: list[str] = []
         self.answers: list[str] = []
         #: "within DATA", "before the answer" (taken, and nobody is told) or "for the answer" (not taken).
         self.breaks = ""
         self.logins: list[tuple[str, str]] = []
+        #: What happens at RCPT or DATA, which was taken, before whoever sends is told.
+        self.at: dict[str, Callable[[], object]] = {}
         self._options = options
         self._arrived = threading.Condition()
         self._controller: _Controller | None = None
 
     @property
     def url(self) -> str:
-        return f"smtp://127.0.0.1:{self.port}"
+        return self.address.format("127.0.0.1", self.port)
 
     def start(self) -> None:
         self._controller = _Controller(
@@ -104,6 +109,7 @@ class MailServer:
         if self.recipient_answers:
             return self.recipient_answers.pop(0)
         envelope.rcpt_tos.append(address)
+        self.at.get("RCPT", int)()
         return "250 OK"
 
     async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - as above
@@ -115,6 +121,7 @@ class MailServer:
         with self._arrived:
             self.taken.append((envelope.rcpt_tos, envelope.content))
             self._arrived.notify_all()
+        self.at.get("DATA", int)()
         if self.breaks == "before the answer":
             server.transport.abort()
         return "250 OK"
