@@ -33,9 +33,22 @@ SELECT 'Title ' || n, repeat('text ' || n || ' ', 5), n % {users} + 1, n % 10 <>
 INSERT INTO votes (user_id, post_id)
 SELECT u, (u * 7919::bigint + k * 9973::bigint) % {posts} + 1
   FROM generate_series(1, {users}) u, generate_series(1, {votes} / {users}) k ON CONFLICT DO NOTHING;
-INSERT INTO post_ranks (post_id, owner_id, published, created_at, votes)
-SELECT id, owner_id, published, created_at, coalesce(n, 0) FROM posts
-  LEFT JOIN (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) v ON v.post_id = id;
+INSERT INTO comments (id, post_id, parent_id, path, owner_id, content, created_at, votes)
+SELECT n, p, nullif(first, n), CASE n WHEN first THEN ARRAY[n] ELSE ARRAY[first, n] END, owner,
+       CASE WHEN owner IS NULL THEN '' ELSE 'said ' || n END,
+       timestamptz '2025-01-01' + n * interval '1 second', 0
+  FROM (SELECT n, (n + 1) / 2 AS p, (n + 1) / 2 * 2 - 1 AS first,
+               CASE WHEN n % 50 <> 1 THEN n * 31 % {users} + 1 END AS owner
+          FROM generate_series(1::bigint, 2 * {posts}) n) c;
+SELECT setval(pg_get_serial_sequence('comments', 'id'), 2 * {posts});
+INSERT INTO comment_votes (user_id, post_id, comment_id)
+SELECT (id * 7 + k) % {users} + 1, post_id, id FROM comments, generate_series(1, 2) k
+ WHERE owner_id IS NOT NULL AND id % 3 > 0;
+UPDATE comments SET votes = 2 WHERE owner_id IS NOT NULL AND id % 3 > 0;
+INSERT INTO post_ranks (post_id, owner_id, published, created_at, votes, comments)
+SELECT id, owner_id, published, created_at, coalesce(v.n, 0), coalesce(c.n, 0) FROM posts
+  LEFT JOIN (SELECT post_id, count(*) AS n FROM votes GROUP BY post_id) v ON v.post_id = id
+  LEFT JOIN (SELECT post_id, count(owner_id) AS n FROM comments GROUP BY post_id) c ON c.post_id = id;
 INSERT INTO sessions (user_id, family_hash, refresh_hash, expires_at)
 SELECT id, sha256(email::bytea), '', timestamptz '2099-01-01' FROM users WHERE id <= 1000 ORDER BY id;
 RESET session_replication_role;
@@ -49,10 +62,22 @@ CHECKED = {
     "WHERE id <= {posts} AND id % 1000 <> 3 AND (id % {users} + 1) % 1000 <> 7",
     "votes": "SELECT user_id, post_id FROM votes WHERE post_id <= {posts} AND post_id % 1000 <> 3 "
     "AND (post_id % {users} + 1) % 1000 <> 7 AND user_id % 1000 <> 7",
+    "comments": "SELECT id, post_id, parent_id, path, owner_id, content, created_at, version FROM comments "
+    "WHERE id <= 2 * {posts} AND {told} AND owner_id % 1000 <> 7",
+    "comments of nobody": "SELECT id, post_id, path, content FROM comments "
+    "WHERE id <= 2 * {posts} AND {told} AND id % 50 = 1 AND (2 * post_id * 31 % {users} + 1) % 1000 <> 7",
+    "comment_votes": "SELECT user_id, post_id, comment_id FROM comment_votes "
+    "WHERE comment_id <= 2 * {posts} AND {told} AND user_id % 1000 <> 7 "
+    "AND (comment_id * 31 % {users} + 1) % 1000 <> 7",
     "sessions": "SELECT * FROM sessions WHERE user_id % 1000 <> 7",
 }
+#: Comments on posts that are neither deleted nor commented on meanwhile.
+TOLD = "post_id % 1000 NOT IN (3, 5) AND (post_id % {users} + 1) % 1000 <> 7"
 #: What is done at a low revision on the way down; the same people and posts are left out of the checksums.
 MEANWHILE = {
+    "e41b7f0c9a26": "INSERT INTO comments (post_id, owner_id, content) "
+    "SELECT id, 1, 'new' FROM posts WHERE id % 1000 = 4; DELETE FROM comment_votes WHERE post_id % 1000 = 5;"
+    "UPDATE comments SET owner_id = NULL WHERE post_id % 1000 = 5",
     "c47ecbf163d4": "INSERT INTO posts (title, content, owner_id) "
     "SELECT 'new', '', 1 FROM generate_series(1, 100); DELETE FROM votes WHERE post_id % 1000 = 3;"
     "INSERT INTO votes (user_id, post_id) SELECT 1, id FROM posts WHERE title = 'new'",
@@ -83,7 +108,9 @@ class Run:
             connection.execute("VACUUM (ANALYZE)")
             wal.write_once(connection)
         print(
-            f"filled in {time.monotonic() - began:.0f} s: {self.posts} posts, {self.votes} votes", flush=True
+            f"filled in {time.monotonic() - began:.0f} s: {self.posts} posts, {self.votes} votes, "
+            f"{2 * self.posts} comments",
+            flush=True,
         )
 
     @property
@@ -108,6 +135,7 @@ class Run:
             found = {}
             for table, query in CHECKED.items():
                 text = f"SELECT count(*), sum(hashtextextended(t::text, 0)::numeric) FROM ({query}) t"
-                row = connection.execute(text.format(**self.size).encode()).fetchone()
+                text = text.replace("{told}", TOLD).format(**self.size)
+                row = connection.execute(text.encode()).fetchone()
                 found[table] = row or ()
         return found

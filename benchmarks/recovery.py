@@ -1,15 +1,16 @@
 """Migrations that are killed and taken back while people use the tables: `make prove-service`.
 
-`killed`: Folkmoot serves HTTP requests while its migrator goes up and down between the oldest revision that
-the program can serve on and head, and is killed (SIGKILL) at random. `back`: head → base → head beside a
-client that reads and writes, with checksums of every table before and after. `changed`: the same with people,
-posts and votes added and deleted at the low revisions. Exits with 1 where a bar is missed.
+`killed`: Folkmoot serves HTTP requests while a migrator counts comments and takes the numbers away again, and
+is killed (SIGKILL) at random; by that revision alone, since the program needs what came after it. `comments`:
+the revisions that bring comments, down and up and again, with a bar of 50 ms for the client. `back`:
+head → base → head beside a client that reads and writes, with checksums of every table before and after.
+`changed`: the same with people, posts, votes and comments added and deleted at the low revisions. Exits with
+1 where a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import signal
 import socket
@@ -20,32 +21,28 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
-import psycopg
 from alembic import command
-from psycopg import errors
 
 from benchmarks import http_load
 from benchmarks.http_load import Request
 from benchmarks.recovered import MEANWHILE, SETTINGS, Run
 from benchmarks.site import COUNTED
+from benchmarks.stalls import client
 from folkmoot.people.tokens import Tokens
 from folkmoot.postgres import revisions
+from test_comment_revisions import BEFORE, counting_alone
 from testing.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.connection import Connection as Pipe
-    from multiprocessing.synchronize import Event
 
-#: Numbers of comments are null here, and there are no comments below.
-SERVED = "e41b7f0c9a26"
 SECRET = "recovery" * 5
 _BIN = Path(sys.executable).parent
 _ROOT = Path(__file__).parent.parent
-_PROCESSES = multiprocessing.get_context("spawn")
 
 
 def alembic(*arguments: str) -> subprocess.Popen[str]:
@@ -86,7 +83,7 @@ def served(url: str) -> Iterator[str]:
 
 
 def requests(run: Run) -> list[Request]:
-    """What people do: read lists and posts, vote, take votes back, write."""
+    """What people do: read lists, posts and comments, vote, take votes back, write and comment."""
     tokens, random, made = Tokens(SECRET, timedelta(hours=2)), Random(1), []
     for user in range(1, min(run.users, 1000) + 1):
         token = tokens.write(user, user)
@@ -96,24 +93,31 @@ def requests(run: Run) -> list[Request]:
             Request(f"/posts/{public[0]}", token),
             Request(f"/posts/{public[1]}/vote", token, "PUT"),
             Request(f"/posts/{public[2]}/vote", token, "DELETE"),
+            Request(f"/posts/{public[0]}/comments", token),
+            Request(f"/posts/{public[0]}/comments", token, "POST", '{"content":"c"}'),
+            Request(f"/posts/{public[1]}/comments/{2 * public[1]}/vote", token, "PUT"),
+            Request(f"/posts/{public[2]}/comments/{2 * public[2]}/vote", token, "DELETE"),
             Request("/posts", token, "POST", '{"title":"t","content":"c"}'),
         ]
     random.shuffle(made)
     return made
 
 
-def killed(run: Run, seconds: float) -> None:
+def killed(run: Run, seconds: float, folder: Path) -> None:
     """Kill and restart the migrator for so long, under load."""
     run.fill()
+    counting_alone(folder, run.cluster.url(run.database, "psycopg"))
+    project = folder / "alembic.ini"
+    project.write_text(f"[alembic]\nscript_location = {folder}\npath_separator = os\n")
     random = Random(2)
     kills = finished = 0
-    targets = [("downgrade", SERVED), ("upgrade", "head")]
+    targets = ["downgrade", "base"], ["upgrade", "head"]
     with served(run.url) as base:
         # As long as the migrator may still need at the end, too.
         load = http_load.start(base, requests(run), connections=8, seconds=seconds)
         began = time.monotonic()
         while (left := began + seconds - 5 - time.monotonic()) > 0:
-            migrator = alembic(*targets[0])
+            migrator = alembic("-c", str(project), *targets[0])
             try:
                 _, said = migrator.communicate(timeout=min(random.uniform(0.5, 6), left))
             except subprocess.TimeoutExpired:
@@ -121,15 +125,15 @@ def killed(run: Run, seconds: float) -> None:
                 migrator.communicate()
                 kills += 1
                 if random.random() < 0.2:  # now and then somebody changes their mind half way
-                    targets.reverse()
+                    targets = targets[::-1]
                 continue
             if migrator.returncode:
                 run.bar(f"the migrator failed: {said[-300:]}", kept=False)
                 break
             finished += 1
-            targets.reverse()
+            targets = targets[::-1]
         result = http_load.finish(load)
-        last = alembic("upgrade", "head")
+        last = alembic("-c", str(project), "upgrade", "head")
         _, said = last.communicate()
         run.bar(
             f"the last upgrade ends: {said[-300:] if last.returncode else 'yes'}", kept=last.returncode == 0
@@ -141,58 +145,10 @@ def killed(run: Run, seconds: float) -> None:
 
 # -- there and back -------------------------------------------------------------------------------------
 
-STATEMENTS = (
-    "SELECT id, title FROM posts WHERE id = %(post)s",
-    "UPDATE posts SET id = id WHERE id = %(post)s",
-    "SELECT post_id FROM votes WHERE user_id = %(user)s",
-    "UPDATE votes SET post_id = post_id WHERE user_id = %(user)s AND post_id = %(post)s",
-    "UPDATE users SET email = email WHERE id = %(user)s",
-)
-#: A table or column that the revision does not have.
-_ABSENT = (errors.UndefinedTable, errors.UndefinedColumn)
 
-
-def _client(url: str, size: dict[str, int], pipe: Pipe, stop: Event) -> None:
-    random, worst, failures = Random(3), (0.0, ""), []
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        pipe.send(None)
-        while not stop.is_set():
-            statement = random.choice(STATEMENTS)
-            values = {"post": random.randint(1, size["posts"]), "user": random.randint(1, size["users"])}
-            began = time.monotonic()
-            try:
-                connection.execute(statement, values)
-            except _ABSENT:
-                pass
-            except psycopg.Error as error:
-                failures.append(str(error).splitlines()[0])
-            worst = max(worst, (time.monotonic() - began, statement))
-            time.sleep(0.005)
-    pipe.send((worst, failures))
-
-
-@contextmanager
-def client(run: Run, what: str) -> Iterator[None]:
-    """Somebody who reads and writes while the block runs; says how long they had to wait at most."""
-    ours, theirs = _PROCESSES.Pipe()
-    stop = _PROCESSES.Event()
-    process = _PROCESSES.Process(target=_client, args=(run.url, run.size, theirs, stop), daemon=True)
-    process.start()
-    theirs.close()
-    ours.recv()
-    try:
-        yield
-    finally:
-        stop.set()
-        (stall, statement), failures = ours.recv()
-        process.join()
-    run.bar(f"{what}: longest stall {stall * 1000:.0f} ms ({statement})", kept=stall <= 0.1)
-    run.bar(f"{what}: {len(failures)} statements failed {failures[:1]}", kept=not failures)
-
-
-def _go(run: Run, direction: str, revision: str) -> None:
+def _go(run: Run, direction: str, revision: str, most: float = 0.1) -> None:
     began = time.monotonic()
-    with client(run, f"{direction} to {revision}"):
+    with client(run, f"{direction} to {revision}", most=most):
         _, said = (done := alembic(direction, revision)).communicate()
     run.bar(f"{direction} to {revision} in {time.monotonic() - began:.1f} s", kept=done.returncode == 0)
     if done.returncode:
@@ -212,6 +168,20 @@ def back(run: Run, *, meanwhile: bool) -> None:
             keep_votes(run)
     _go(run, "downgrade", "base")
     _go(run, "upgrade", "head")
+    _same(run, before)
+
+
+def comments_come(run: Run) -> None:
+    """The revisions that bring comments: down first, since there are some; then up, down and up again."""
+    before = run.checksums()
+    with client(run, "nobody migrates for 10 s", most=0.05):
+        time.sleep(10)
+    for direction, revision in (("downgrade", BEFORE), ("upgrade", "head")) * 2:
+        _go(run, direction, revision, most=0.05)
+    _same(run, before)
+
+
+def _same(run: Run, before: dict[str, tuple[Any, ...]]) -> None:
     after = run.checksums()
     for table, found in before.items():
         run.bar(f"{table}: {found} before, {after[table]} after", kept=after[table] == found)
@@ -231,7 +201,7 @@ def keep_votes(run: Run) -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help="killed, back, changed; all of them by default"
+        "parts", nargs="*", metavar="part", help="killed, comments, back, changed; all by default"
     )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="1: back with 1,000,000 posts, 10,000,000 votes"
@@ -240,14 +210,18 @@ def main(arguments: list[str]) -> int:
         "--seconds", type=float, default=60, help="how long the migrator is killed and restarted"
     )
     options = parser.parse_args(arguments)
-    parts = options.parts or ["killed", "back", "changed"]
+    parts = options.parts or ["killed", "comments", "back", "changed"]
     cluster = Cluster(18, SETTINGS)
     posts, votes = int(1_000_000 * options.scale), int(10_000_000 * options.scale)
     large = Run(cluster, posts, votes, max(posts // 10, 1000))
     small = Run(cluster, posts // 10, votes // 10, max(posts // 50, 1000))
     try:
         if "killed" in parts:
-            killed(small, options.seconds)
+            with TemporaryDirectory() as folder:
+                killed(small, options.seconds, Path(folder))
+        if "comments" in parts:
+            small.fill()
+            comments_come(small)
         if "back" in parts or "changed" in parts:
             large.fill()
         if "back" in parts:
