@@ -12,6 +12,8 @@ import pytest
 from alembic import command
 
 from api import Api
+from backed_up import conninfo
+from folkmoot.backups import taking
 from folkmoot.mail_settings import parse_smtp
 from folkmoot.postgres import revisions
 from mail_server import MailServer, delivery
@@ -81,6 +83,32 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="folkmoot-test-", dir=memory()))
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def source(cluster18: Cluster, migrated: str) -> Iterator[str]:
+    """A database at head with somebody who wrote three posts and voted on one."""
+    name = cluster18.create_database(template=migrated)
+    with cluster18.connect(name) as connection:
+        connection.execute("INSERT INTO users (email, password) VALUES ('ada@example.com', '!')")
+        connection.execute(
+            "INSERT INTO posts (title, content, owner_id) SELECT 'Title', '', 1 FROM generate_series(1, 3)"
+        )
+        connection.execute("INSERT INTO votes (user_id, post_id) VALUES (1, 2)")
+    yield name
+    cluster18.drop_database(name)
+
+
+@pytest.fixture
+def target(cluster18: Cluster) -> Iterator[str]:
+    name = cluster18.create_database()
+    yield name
+    cluster18.drop_database(name)
+
+
+@pytest.fixture
+def backup(cluster18: Cluster, source: str, folder: Path) -> Path:
+    return taking.take(conninfo(cluster18, source), folder / "backups")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
