@@ -83,6 +83,10 @@ bench-blocked: .venv/installed  ## Change tables behind a transaction that stays
 bench-histories: .venv/installed  ## Run 100 ordinary revisions on an empty database, plain and with Lockstep
 	@PYTHONPATH=lockstep/tests $(BIN)/python -m benchmarks.histories
 
+.PHONY: bench-replicas
+bench-replicas: .venv/installed  ## Measure what a request costs each server: without replicas, on one, while it is away
+	@PYTHONPATH=folkmoot/tests $(BIN)/python -m benchmarks.replicas
+
 .PHONY: bench
 bench: .venv/installed  ## Measure, write docs/benchmarks.md; ONLY=shares,… some parts; SHORT=1 see that it runs
 	@$(BIN)/python -m benchmarks.serve $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY))

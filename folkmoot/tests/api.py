@@ -68,12 +68,13 @@ class Api:
         self.cluster = cluster
         self.database = database
         options: dict[str, Any] = {
+            "database_url": cluster.url(database),
             "secret_key": SECRET,
             "trusted_proxies": "127.0.0.1",
             "log_level": "warning",
         }
         options |= {**UNLIMITED, **settings}
-        self.application = create_app(load(database_url=cluster.url(database), **options), hasher)
+        self.application = create_app(load(**options), hasher)
         transport = httpx.ASGITransport(self.application, client=("127.0.0.1", 1))
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
         self._open = ExitStack()

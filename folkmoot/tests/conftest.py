@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic import command
@@ -19,6 +21,7 @@ from folkmoot.postgres import revisions
 from mail_server import MailServer, delivery
 from replicated import Replicated
 from testing.cluster import memory
+from testing.pooler import pooled
 from watched import HELD, Hold
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
     from folkmoot.mail.delivery import Delivery
     from testing.cluster import Cluster
+
+#: Set, it has the application of most tests reach its database through PgBouncer in transaction mode.
+POOLED = "FOLKMOOT_TESTS_POOLED"
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +48,13 @@ def migrated(cluster18: Cluster) -> str:
 def served(cluster18: Cluster, migrated: str) -> Iterator[Api]:
     """The application on a database of its own, for the whole run; tests take ``api``."""
     name = cluster18.create_database(template=migrated)
-    with Api(cluster18, name) as api:
-        yield api
+    with ExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if POOLED in os.environ:
+            folder = stack.enter_context(pooled(cluster18, "transaction"))
+            settings = {"database_url": f"postgresql://postgres@/{name}?host={folder}&port=6432"}
+            settings["database_statement_cache_size"] = 0
+        yield stack.enter_context(Api(cluster18, name, **settings))
 
 
 @pytest.fixture

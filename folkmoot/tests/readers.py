@@ -56,7 +56,7 @@ class Told:
         )
 
 
-async def _call(
+async def call(
     worker: FastAPI, method: str, path: str, headers: dict[str, str], body: bytes = b""
 ) -> tuple[int, str, bytes]:
     """A request without a network, from any address: its status, the cookie that it sets, its body."""
@@ -98,7 +98,7 @@ class Somebody:
         self._cookie: dict[str, str] = {}
 
     async def _get(self, path: str, headers: dict[str, str]) -> str:
-        status, _, answer = await _call(random.choice(self._workers), "GET", path, headers)
+        status, _, answer = await call(random.choice(self._workers), "GET", path, headers)
         assert status == 200, (path, status, answer)
         if str(get_contextvars()["read_from"]).startswith("replica"):
             self._told.on_replica += 1
@@ -112,7 +112,7 @@ class Somebody:
     async def _send(self, method: str, path: str, **body: Any) -> Any:
         headers = {**self._auth, "content-type": "application/json"}
         sent = json.dumps(body).encode() if body else b""
-        status, _, answer = await _call(random.choice(self._workers), method, path, headers, sent)
+        status, _, answer = await call(random.choice(self._workers), method, path, headers, sent)
         assert status in {200, 201, 204}, (method, path, status, answer)
         return json.loads(answer) if answer else None
 
@@ -123,14 +123,14 @@ class Somebody:
         password = PASSWORD.replace(" ", "+")
         form = {"content-type": "application/x-www-form-urlencoded", "origin": "http://testserver"}
         body = f"username={email}&password={password}".encode()
-        _, _, answer = await _call(self._workers[0], "POST", "/login", form, body)
+        _, _, answer = await call(self._workers[0], "POST", "/login", form, body)
         self._auth = {"authorization": f"Bearer {json.loads(answer)['access_token']}"}
         if self._pages:
-            _, cookie, page = await _call(self._workers[0], "GET", "/login", {})
+            _, cookie, page = await call(self._workers[0], "GET", "/login", {})
             token = _TOKEN.search(page.decode())
             assert token is not None
             body = f"csrf={token[1]}&email={email}&password={password}".encode()
-            _, cookie, _ = await _call(self._workers[0], "POST", "/log-in", {**form, "cookie": cookie}, body)
+            _, cookie, _ = await call(self._workers[0], "POST", "/log-in", {**form, "cookie": cookie}, body)
             self._cookie = {"cookie": cookie}
         self.title = "0"
         self.post = (await self._send("POST", "/posts", title="0", content="Mine"))["id"]
