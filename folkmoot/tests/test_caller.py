@@ -49,6 +49,10 @@ OPERATIONS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("DELETE", "/posts/1/removal", None),
     ("PUT", "/posts/1/report", {"reason": "why"}),
     ("DELETE", "/posts/1/reports", None),
+    ("PUT", "/posts/1/comments/1/removal", {"reason": "why"}),
+    ("DELETE", "/posts/1/comments/1/removal", None),
+    ("PUT", "/posts/1/comments/1/report", {"reason": "why"}),
+    ("DELETE", "/posts/1/comments/1/reports", None),
     ("PUT", "/users/1/block", {"reason": "why"}),
     ("DELETE", "/users/1/block", None),
     ("GET", "/reports", None),
@@ -90,7 +94,11 @@ def test_these_are_all_the_operations_that_heed_a_token(api: Api) -> None:
         for part in ("removal", "report", "reports", "comments")
     }
     comment = "/posts/{post_id}/comments/{comment_id}"
-    templates |= {"/posts/1/comments/1": comment, "/posts/1/comments/1/vote": f"{comment}/vote"}
+    templates |= {"/posts/1/comments/1": comment}
+    templates |= {
+        f"/posts/1/comments/1/{part}": f"{comment}/{part}"
+        for part in ("vote", "removal", "report", "reports")
+    }
     templates |= {
         "/users/1/block": "/users/{id}/block",
         "/users/1": "/users/{id}",
