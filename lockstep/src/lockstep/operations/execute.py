@@ -17,6 +17,7 @@ from lockstep.postgres import catalog, syntax
 from lockstep.postgres.catalog import qualified
 from lockstep.postgres.functions import changes_nothing, makes_nobody_wait, only_touches_rows
 from lockstep.postgres.heavy import refuse_heavy
+from lockstep.postgres.shape import shape_of
 from lockstep.postgres.statements import Classified, StatementKind, classify
 from lockstep.revision.made import is_temporary
 from lockstep.revision.session_state import refuse_reset
@@ -72,6 +73,7 @@ def execute(call: Call[ops.ExecuteSQLOp]) -> Any:
         patient=patient,
         blocks=blocks,
         session=Classified(session) if session else None,
+        shape=shape_of(classified),
     )
 
 

@@ -88,12 +88,14 @@ class Call(Generic[Op]):
         patient: bool = False,
         blocks: bool = False,
         session: Classified | None = None,
+        shape: str | None = None,
     ) -> Any:
         """Run the steps of the plan, or the operation as it is written where the plan says so.
 
         ``patient``: its locks make nobody wait, so it may wait for them; ``blocks``: others queue behind it,
         also where it cannot run in a transaction. ``session`` is what of it lives as
-        long as the session: set again where the rest was done by a process that is gone.
+        long as the session: set again where the rest was done by a process that is gone. ``shape`` is that of
+        SQL of the revision's own.
         """
         planned: Plan = AsWritten(undo=None)
 
@@ -115,6 +117,7 @@ class Call(Generic[Op]):
                 blocks=blocks,
                 fingerprint=self.fingerprint,
                 session=session,
+                shape=shape,
             )
         )
 

@@ -65,10 +65,13 @@ class Journal:
         """Not committed yet."""
         self._replay: list[dict[str, Any]] = []
         self._number = 0
+        self._way_out = ""
+        """What is left where the code takes another path."""
 
-    def start(self, recorded: Sequence[dict[str, Any]]) -> None:
+    def start(self, recorded: Sequence[dict[str, Any]], way_out: str) -> None:
         """Begin a run of the revision's code, with what earlier runs of it committed."""
         self._replay = list(recorded)
+        self._way_out = way_out
         self.pending = []
         self._number = 0
 
@@ -98,8 +101,7 @@ class Journal:
                 raise CannotContinueError(
                     f"the revision does something else than before: its statement {self._number} was "
                     f"{_short(known['statement'])!r} and is {_short(statement)!r} now. It cannot go on "
-                    "without running statements twice: let it be as it was, or take back what was done with "
-                    "`alembic downgrade`"
+                    f"without running statements twice: let it be as it was, or {self._way_out}"
                 )
         if "columns" not in known:
             if known["reads"]:

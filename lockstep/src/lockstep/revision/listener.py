@@ -110,7 +110,7 @@ class Listener:
     def start(self, record: Record, state: SessionState) -> None:
         """Begin a run of the revision's code, with what earlier runs of it committed."""
         self._record, self._state = record, state
-        self._journal.start(record.journal)
+        self._journal.start(record.journal, record.way_out)
         self._made_before = frozenset(
             statement
             for entry in record.entries

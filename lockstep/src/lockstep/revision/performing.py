@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from lockstep.errors import CannotContinueError, LockstepError
+from lockstep.errors import LockstepError
 from lockstep.postgres import catalog
 from lockstep.postgres.session import execute, sqlstate, transaction, unhurried
 from lockstep.revision import privileges, together
 from lockstep.revision.ledger import Entry
 from lockstep.revision.listener import in_autocommit
 from lockstep.revision.open_transaction import Interrupted, NeedsPlan, RunInSteps
+from lockstep.revision.record import refuse_unknown
 from lockstep.steps.alone import run_alone
 from lockstep.steps.locks import RETRIED, brief, take_locks, watch
 from lockstep.steps.run import Trace, explain, left_nothing, run_step
@@ -54,6 +55,7 @@ class Work:
     it may wait for them; ``blocks``: others queue behind it, also where it cannot run in a transaction.
     ``undo`` gives what takes the operation back as written, asked before it runs. ``fingerprint`` tells it
     from another one of the same name. ``session``: its statements that set what lives as long as the session.
+    ``shape``: its SQL without the values.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Work:
     blocks: bool = False
     fingerprint: Callable[[], str | None] = lambda: None
     session: Classified | None = None
+    shape: str | None = None
 
 
 class Performing:
@@ -89,10 +92,10 @@ class Performing:
                 if self._record.in_another_session:
                     self._set_again(work)
                 return None
-            if entry and _is_unknown(entry):
-                raise _unknown(entry)
             if entry:
+                refuse_unknown(entry)
                 return self._apart(work, entry)
+            self._record.refuse_other_values(work.name, work.shape)
             new = Entry(key, position, work.name, (), 0)
             if self._planning.in_savepoint():
                 self._planning.warn(
@@ -146,7 +149,9 @@ class Performing:
         if undo is not None:
             undo = (*undo, *listener.made)
         # The plain SQL is rendered when it has to be written down, and that is seldom.
-        self._record.note(replace(entry, steps=(Step(work.name, undo=undo),), done=1), work.fingerprint)
+        self._record.note(
+            replace(entry, steps=(Step(work.name, undo=undo, shape=work.shape),), done=1), work.fingerprint
+        )
         return result
 
     def _together(self, work: Work, entry: Entry) -> Any:
@@ -201,7 +206,7 @@ class Performing:
                 if steps is not None:
                     self._run_steps(replace(entry, steps=tuple(steps)), again=bool(entry.steps))
                     return None
-                written = replace(entry, steps=(Step(work.name, undo=work.undo()),))
+                written = replace(entry, steps=(Step(work.name, undo=work.undo(), shape=work.shape),))
                 if work.table is None:
                     self._record.refuse_out_of_turn(work.name, written.steps[0].undo)
                 try:
@@ -333,17 +338,6 @@ def write_sql(planning: Planning, work: Work) -> Any:
         output.emit_commit()
         output.emit_begin()
     return None
-
-
-def _is_unknown(entry: Entry) -> bool:
-    return bool(entry.done == 0 and entry.steps and entry.steps[0].kind is Kind.UNKNOWN)
-
-
-def _unknown(entry: Entry) -> CannotContinueError:
-    return CannotContinueError(
-        f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
-        "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
-    )
 
 
 class _NoLongerEmptyError(Exception):

@@ -9,6 +9,7 @@ from lockstep.errors import CannotContinueError
 from lockstep.postgres.session import transaction
 from lockstep.revision.ledger import Entry, Underway
 from lockstep.revision.undo import can_undo
+from lockstep.steps.step import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class Record:
                     return None
                 raise CannotContinueError(
                     f"{found.says}: this operation was done before the file of revision {self.revision} was "
-                    f"changed, and is another one now. Let it be as it was, or {self._way_out}"
+                    f"changed, and is another one now. Let it be as it was, or {self.way_out}"
                 )
         return found
 
@@ -104,7 +105,7 @@ class Record:
         return self.committed is not None and self.committed.source_hash != self.source_hash
 
     @property
-    def _way_out(self) -> str:
+    def way_out(self) -> str:
         """What is left where a corrected file does not repeat what was done."""
         if self.committed is not None and not can_undo(self.committed):
             return "forget the revision with `lockstep abandon`: not all that was done can be taken back"
@@ -126,8 +127,21 @@ class Record:
         if left_out := self._left_out():
             raise CannotContinueError(
                 f"the file of revision {self.revision} was changed, and what was done before is not in it "
-                f"now: {left_out}. Put it back, or {self._way_out}"
+                f"now: {left_out}. Put it back, or {self.way_out}"
             )
+
+    def refuse_other_values(self, says: str, shape: str | None) -> None:
+        """Raise where SQL of the revision's own, of that shape, was done with other values, and has not come
+        this time: Python gives them anew each time (a random id, the time), and it would be done twice.
+        """
+        for entry in self.entries if shape else ():
+            if entry.key not in self._seen and any(step.shape == shape for step in entry.steps):
+                self.refuse_out_of_turn(says, None)
+                raise CannotContinueError(
+                    f"{says}: this was done before, with other values ({entry.says}). Where the revision's "
+                    "Python makes them anew each time it runs (a random id, the time), it would be done "
+                    f"twice: write the values that it had into the file, or {self.way_out}"
+                )
 
     def refuse_out_of_turn(self, says: str, undo: tuple[str, ...] | None) -> None:
         """Raise where a corrected file comes to a statement that cannot be taken back before it has repeated
@@ -136,7 +150,7 @@ class Record:
         if undo is None and (left_out := self._left_out()):
             raise CannotContinueError(
                 f"{says}: the file of revision {self.revision} was changed, and this comes before what was "
-                f"done before: {left_out}. Put it after that and let that be as it was, or {self._way_out}"
+                f"done before: {left_out}. Put it after that and let that be as it was, or {self.way_out}"
             )
 
     def note(self, entry: Entry, fingerprint: Callable[[], str | None]) -> None:
@@ -195,6 +209,15 @@ class Record:
             self.ledger.finish(connection, self.revision)
         self.committed, self._wrote = None, False
         self._pending.clear()
+
+
+def refuse_unknown(entry: Entry) -> None:
+    """Raise for an operation of which nobody knows whether it was done."""
+    if entry.done == 0 and entry.steps and entry.steps[0].kind is Kind.UNKNOWN:
+        raise CannotContinueError(
+            f"nobody knows whether this was done, since it runs outside of transactions: {entry.says}. "
+            "Look; then say so with `lockstep resolve --done` or `lockstep resolve --again`"
+        )
 
 
 def _is_journal(entry: Entry) -> bool:

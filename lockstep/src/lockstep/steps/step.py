@@ -102,7 +102,8 @@ class Step:
     an OUTSIDE or VALIDATED step is there: it has been taken back, or left nothing. ``offenders`` finds rows
     that make it fail, ``refusal`` says so where PostgreSQL's message would speak of a name that the revision
     does not know. ``journal`` is what the revision's own code sent. ``private``: what it makes is Lockstep's
-    own, which nobody has a use for where the operation is not finished.
+    own, which nobody has a use for where the operation is not finished. ``shape`` is that of a statement of
+    the revision's own.
     """
 
     description: str
@@ -120,6 +121,7 @@ class Step:
     before_undo: tuple[Step, ...] = ()
     journal: tuple[dict[str, Any], ...] = ()
     private: bool = False
+    shape: str | None = None
 
     @property
     def does_nothing(self) -> bool:
