@@ -17,8 +17,8 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d[\d.]*\b")
 
 
 def shape_of(classified: Classified) -> str | None:
-    """A hash of a text without its values; None for one that only reads, or that cannot be parsed."""
-    if classified.error is not None or (classified.only_reads and not classified.functions):
+    """A hash of a text without its values; None for one that may be run twice, or that cannot be parsed."""
+    if classified.error is not None or (classified.leaves_nothing and not classified.functions):
         return None
     bare = [
         [one.node[0], _without_values(one.fields)] if one.node[0] else _LITERAL.sub("?", one.text)
