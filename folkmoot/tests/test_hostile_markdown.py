@@ -59,6 +59,19 @@ def test_a_long_text_with_many_quotes_is_read_as_it_is_written() -> None:
     assert markdown(text).count("<blockquote>") == 900
 
 
+def test_a_table_that_is_written_down_is_one_and_rows_are_filled_in_within_a_bound() -> None:
+    columns, rows = 20, 900
+    written = "\n".join(["|a" * columns, "|-" * columns, *(["|b" * columns] * rows)])
+    assert len(written) < 40_000
+    assert markdown(written).count("<td>") == columns * rows
+    short = "\n".join(["|a" * columns, "|-" * columns, *(["|b"] * rows)])
+    assert markdown(short).count("<td>") == columns * rows
+    wide = "\n".join(["|a" * 400, "|-" * 400, *(["|b"] * 9000)])
+    assert markdown(wide).count("<td>") == 0
+    several = "\n\n".join(["\n".join(["|a" * 100, "|-" * 100, *(["|b"] * 50)])] * 50)
+    assert 0 < markdown(several).count("<td>") < 20_000
+
+
 def test_no_page_reads_a_long_text_in_the_event_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
 

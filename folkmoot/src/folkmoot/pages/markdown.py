@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import blockquote
+from markdown_it.rules_block import blockquote, table
 from markupsafe import Markup
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _LONG = 2_000
 #: How many lines are read for the quotes of a text. For each quote the library reads on to the next empty
 #: line, since what follows may belong to it: without a bound, half a minute for 40,000 characters.
 _QUOTED_LINES = 10_000
+#: How many cells the tables of a text have, with those that the library fills in where a row is shorter than
+#: the first one: as many as can be written down in 40,000 characters.
+_CELLS = 20_000
 #: How many characters are kept, of texts and their HTML.
 _KEPT = 8_000_000
 
@@ -51,16 +54,36 @@ def _quote(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # no
     if read > _QUOTED_LINES:
         return False
     if not silent and state.src.startswith(">", state.bMarks[start] + state.tShift[start]):
-        last = start
-        while last < end and not state.isEmpty(last):
-            last += 1
-        state.env["quoted"] = read + last - start
+        state.env["quoted"] = read + _lines(state, start, end)
     return blockquote(state, start, end, silent)
+
+
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 (as the rule's)
+    """A table, unless it and those before it would have too many cells; then it stays text."""
+    if start + 2 > end:
+        return False
+    head, below = (state.src[state.bMarks[line] : state.eMarks[line]] for line in (start, start + 1))
+    if "|" not in head or below.strip(" \t>|:-"):
+        return False
+    cells = state.env.get("cells", 0)
+    if cells <= _CELLS and not silent:
+        cells += (below.count("|") + 1) * _lines(state, start, end)
+        state.env["cells"] = cells
+    return cells <= _CELLS and table(state, start, end, silent)
+
+
+def _lines(state: StateBlock, start: int, end: int) -> int:
+    """How many lines there are up to the next empty one."""
+    last = start
+    while last < end and not state.isEmpty(last):
+        last += 1
+    return last - start
 
 
 # Pictures would be fetched from elsewhere, which the policy of the pages forbids.
 _READER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
 _READER.block.ruler.at("blockquote", _quote, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+_READER.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
 _READER.core.ruler.push("below_the_title", _below_the_title)
 
 
