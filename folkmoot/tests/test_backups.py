@@ -10,11 +10,12 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pytest
 
 from api import PASSWORD, SECRET, UNLIMITED_ENVIRONMENT, Api
 from backed_up import conninfo, restored
-from folkmoot.backups import manifest, programs, taking
+from folkmoot.backups import manifest, programs, rows, taking
 from folkmoot.backups.errors import BackupError
 from running import PROGRAM, Service, environment, run
 
@@ -151,6 +152,31 @@ def test_a_full_disk_is_a_sentence_and_nothing_is_left(cluster18: Cluster, sourc
         said.stderr == f"The disk of {small} is full: the backup was given up, and nothing of it is left.\n"
     )
     assert said.stdout == "2\n"
+
+
+def test_no_table_is_rewritten_between_the_moment_of_a_backup_and_its_end(
+    cluster18: Cluster, source: str
+) -> None:
+    # To the snapshot a table that was rewritten since would look empty.
+    with cluster18.connect(source) as backing, cluster18.connect(source) as other:
+        with taking._moment(backing) as (_, tables):  # noqa: SLF001 - what a backup stands on
+            assert "public.login_failures" in map(str, tables)
+            other.execute("SET lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute("ALTER TABLE login_failures ALTER failures TYPE bigint")
+            other.execute("INSERT INTO posts (title, content, owner_id) VALUES ('t', 'c', 1)")
+        other.execute("ALTER TABLE login_failures ALTER failures TYPE bigint")
+
+
+def test_a_table_that_somebody_holds_too_long_is_said(
+    cluster18: Cluster, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_SETTINGS", ("SET lock_timeout = '50ms'",))
+    with cluster18.connect(source, autocommit=False) as other:
+        other.execute("LOCK TABLE votes")
+        with pytest.raises(BackupError, match="Somebody changes the schema"):
+            taking.take(conninfo(cluster18, source), folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_killed_backup_is_absent_and_the_next_one_removes_what_it_left(

@@ -146,6 +146,20 @@ def test_a_check_names_what_the_schema_has_otherwise_and_counts_that_are_wrong(
     assert "post 1: kept 7, counted 0 votes" in said.stdout
 
 
+def test_rights_that_a_host_has_granted_are_no_difference_of_a_backup(
+    cluster18: Cluster, source: str, folder: Path
+) -> None:
+    with cluster18.connect(source) as connection:
+        connection.execute("CREATE ROLE serving")
+        connection.execute("GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO serving")
+    taken = taking.take(conninfo(cluster18, source), folder)
+    said = run(folder, "restore", "--check", str(taken), DATABASE_URL=cluster18.url(source))
+    with cluster18.connect(source) as connection:
+        connection.execute("DROP OWNED BY serving")
+        connection.execute("DROP ROLE serving")
+    assert said.stdout.startswith("The backup holds: "), said.stdout
+
+
 @pytest.mark.one_in(3)
 def test_whoever_may_not_create_a_database_tries_a_backup_on_an_embedded_server(
     cluster18: Cluster, source: str, backup: Path

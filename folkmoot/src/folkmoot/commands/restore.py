@@ -19,6 +19,9 @@ from folkmoot.commands.schema import half_done
 from folkmoot.postgres import database, revisions
 from folkmoot.settings import Settings, load
 
+#: Whom the host has granted what is in no revision.
+_RIGHTS = ("*: granted to *", "default privileges *")
+
 
 def command(
     folder: Annotated[Path, typer.Argument(help="The folder of a backup.")],
@@ -70,7 +73,7 @@ def _checked(settings: Settings, folder: Path, found: manifest.Manifest) -> list
         with psycopg.connect(make_conninfo(**conninfo), autocommit=True) as connection:
             wrong = restoring.differing(connection, found)
             if not found.half_done:
-                wrong += restoring.schema_differences(conninfo, database.IGNORED)
+                wrong += restoring.schema_differences(conninfo, _RIGHTS)
             if not revisions.distance(found.revisions).missing:
                 wrong += [
                     str(each) for each in recount(connection, repair=False, console=Console(stderr=True))
