@@ -11,6 +11,7 @@ from databases import database18
 from lockstep.plan import estimates as module
 from lockstep.plan.estimates import Estimate, Work, estimates
 from lockstep.plan.operation import PlannedOperation, TableName
+from lockstep.plan.validation import extrapolated
 from plan_reader import looking
 from state import rows_of
 
@@ -112,6 +113,19 @@ def test_a_validation_is_tried_on_parts_of_the_real_table(
     assert (one.work, one.rows) == (READS[statement], 6000)
     assert 0 < one.seconds.low < one.seconds.high
     assert (one.wal.high, one.disk.high) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("quick", "slow", "all_of_it"),
+    [
+        (0.15, 0.3, 1.1),  # 0.1 once, and 1 for all rows
+        (0.4, 0.3, 0.9),  # the first was disturbed: as much as the planner says
+        (0.01, 0.3, 1.5),  # the second was: as if nothing was done once
+    ],
+)
+def test_what_disturbs_a_trial_is_not_extrapolated(quick: float, slow: float, all_of_it: float) -> None:
+    assert extrapolated((0.05, quick), (0.2, slow), 3.0) == pytest.approx(all_of_it)
+    assert extrapolated((1.0, quick), (1.0, slow), 1.0) == slow
 
 
 def test_statements_are_tried_in_their_order_under_the_names_that_they_give(

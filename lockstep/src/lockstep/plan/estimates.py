@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from lockstep.plan import reading
-from lockstep.plan.constraints import in_catalog
-from lockstep.plan.pending import expression
 from lockstep.plan.sample import bring, sample_of
+from lockstep.plan.validation import extrapolated, query_of, validated_by
 from lockstep.postgres import catalog
-from lockstep.postgres.catalog import quote
 from lockstep.postgres.session import execute
 from lockstep.postgres.statements import classify
-from lockstep.postgres.syntax import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,9 +34,10 @@ if TYPE_CHECKING:
     from lockstep.postgres.statements import Statement
     from lockstep.postgres.syntax import Node
 
-#: How many rows are copied to be tried on, and which parts of a table are read to try a validation.
+#: How many rows are copied to be tried on, and on which parts of a table a validation is tried: first on one
+#: that brings what it refers to into memory.
 ROWS = 100_000
-_PARTS = (0.05, 0.15)
+_WARM, _FEW, _MORE = 0.02, 0.05, 0.2
 
 #: How far below and above what was extrapolated the range reaches.
 _LOW, _HIGH = 0.7, 1.4
@@ -154,7 +152,7 @@ class _Trial:
             self._run(statement.text)
             return
         table = brought.sample.table
-        validated = _validated(self._scratch, copy, node, fields)
+        validated = validated_by(self._scratch, copy, node, fields)
         if validated is not None:
             foreign = validated["contype"] == "CONSTR_FOREIGN"
             with suppress(*_CANNOT):
@@ -240,18 +238,20 @@ class _Trial:
         execute(connection, "SET LOCAL max_parallel_workers_per_gather = 0")
         execute(connection, "SELECT set_config('work_mem', current_setting('maintenance_work_mem'), true)")
         execute(connection, "SET LOCAL hash_mem_multiplier = 1")
-        plan = catalog.rows(connection, f"EXPLAIN {_query(sample_of(connection, table, 1.0), constraint)}")
-        joins = [name for name in _JOINS if any(_joins(name, row[0]) for row in plan)]
+        plan, whole = self._planned(query_of(sample_of(connection, table, 1.0), constraint))
+        joins = [name for name in _JOINS if any(_joins(name, line) for line in plan)]
         for name, setting in _JOINS.items() if joins else ():
             execute(connection, f"SET LOCAL enable_{setting} = {'on' if name in joins else 'off'}")
-        times = []
-        for part in _PARTS:
-            sample = sample_of(connection, table, part)
-            times.append((sample.part, self._timed(_query(sample, constraint))))
-        (few, quick), (more, slow) = times
-        if more <= few:
-            return slow
-        return quick + max(slow - quick, 0) / (more - few) * (1 - few)
+        self._timed(query_of(sample_of(connection, table, _WARM), constraint))
+        few, more = (sample_of(connection, table, part) for part in (_FEW, _MORE))
+        quick, slow = (self._timed(query_of(sample, constraint)) for sample in (few, more))
+        _, tried = self._planned(query_of(more, constraint))
+        return extrapolated((few.part, quick), (more.part, slow), whole / tried)
+
+    def _planned(self, query: str) -> tuple[list[str], float]:
+        """The lines of a query's plan, and its cost."""
+        lines = [row[0] for row in catalog.rows(self._reader.connection, f"EXPLAIN {query}")]
+        return lines, float(lines[0].partition("..")[2].partition(" ")[0])
 
     def _timed(self, query: str) -> float:
         begun = time.perf_counter()
@@ -306,41 +306,3 @@ def _work(node: str, fields: Node) -> Work | None:
     if kinds & {"CONSTR_UNIQUE", "CONSTR_PRIMARY", "CONSTR_EXCLUSION"}:
         return Work.INDEX
     return Work.VALIDATION if any(one["subtype"] == "AT_AlterColumnType" for one in added) else None
-
-
-def _validated(scratch: Connection, copy: Table, node: str, fields: Node) -> Node | None:
-    """The check, the foreign key or the NOT NULL that a statement makes PostgreSQL look at each row for."""
-    if node != "AlterTableStmt":
-        return None
-    for command in (one["AlterTableCmd"] for one in fields["cmds"]):
-        added: Node = command.get("def", {}).get("Constraint", {})
-        if command["subtype"] == "AT_SetNotNull":
-            key = {"String": {"sval": command["name"]}}
-            return {"contype": "CONSTR_NOTNULL", "keys": [key]}
-        if command["subtype"] == "AT_ValidateConstraint":
-            return in_catalog(scratch, copy, command["name"])
-        if added.get("contype") in {"CONSTR_CHECK", "CONSTR_FOREIGN", "CONSTR_NOTNULL"}:
-            return None if added.get("skip_validation") else added
-    return None
-
-
-def _query(sample: Sample, constraint: Node) -> str:
-    """What PostgreSQL does to validate, on a part of the table."""
-    if constraint["contype"] == "CONSTR_FOREIGN":
-        columns, parent = names(constraint["fk_attrs"]), constraint["pktable"]
-        referred = names(constraint.get("pk_attrs") or constraint["fk_attrs"])
-        name = catalog.qualified(parent["relname"], parent.get("schemaname"))
-        match = " AND ".join(
-            f"p.{quote(theirs)} = c.{quote(ours)}" for ours, theirs in zip(columns, referred, strict=True)
-        )
-        rows = sample.rows(", ".join(map(quote, columns)))
-        return (
-            f"SELECT count(*) FROM ({rows}) c LEFT JOIN ONLY {name} p ON {match} "
-            f"WHERE p.{quote(referred[0])} IS NULL"
-        )
-    condition = (
-        f"{quote(names(constraint['keys'])[0])} IS NULL"
-        if constraint["contype"] == "CONSTR_NOTNULL"
-        else f"NOT ({expression(constraint['raw_expr'])})"
-    )
-    return f"SELECT count(*) FROM ({sample.rows('*')}) rows WHERE {condition}"
