@@ -51,6 +51,28 @@ def test_markdown_is_read_as_commonmark_with_tables_and_without_pictures(text: s
     assert markdown(text) == html
 
 
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("at https://example.org/a_b_c?d=1.", ["https://example.org/a_b_c?d=1"]),
+        ("(http://a.example), HTTPS://b.example", ["http://a.example", "HTTPS://b.example"]),
+        (
+            "[https://a.example](https://b.example) <https://c.example>",
+            ["https://b.example", "https://c.example"],
+        ),
+        ("`http://a.example` http://", []),
+        ("www.example.org a@example.org mailto:a@example.org //example.org", []),
+        ("ftp://example.org javascript://example.org data:text/html,x", []),
+    ],
+)
+def test_an_address_that_stands_by_itself_is_a_link_where_it_says_where_it_leads(
+    text: str, links: list[str]
+) -> None:
+    found = list(parsed(markdown(text)).all("a"))
+    assert [link["href"] for link in found] == links
+    assert {link["rel"] for link in found} <= {"nofollow ugc noopener"}
+
+
 def keys(table: dict[str, Any], above: str = "") -> Iterator[str]:
     for name, value in table.items():
         if isinstance(value, dict) and set(value) != {"one", "other"}:

@@ -1,6 +1,7 @@
 """What people write, as HTML: the one place where text becomes markup.
 
-markdown-it-py reads CommonMark with raw HTML off, and nh3 leaves of what it wrote what is listed here.
+markdown-it-py reads CommonMark with raw HTML off, linkify-it-py finds addresses that stand by themselves, and
+nh3 leaves of what they wrote what is listed here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import nh3
+from linkify_it import LinkifyIt
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import blockquote, table
 from markupsafe import Markup
@@ -85,6 +87,19 @@ _READER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethro
 _READER.block.ruler.at("blockquote", _quote, {"alt": ["paragraph", "reference", "blockquote", "list"]})
 _READER.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
 _READER.core.ruler.push("below_the_title", _below_the_title)
+
+
+def _bare_links() -> LinkifyIt:
+    """What finds addresses in a text: those that begin with http: or https: as a link says where it leads."""
+    found = LinkifyIt(options={"fuzzy_link": False, "fuzzy_email": False, "fuzzy_ip": False})
+    for scheme in ("ftp:", "mailto:", "//"):
+        found.add(scheme, None)
+    return found
+
+
+_READER.linkify = _bare_links()
+_READER.options["linkify"] = True
+_READER.enable("linkify")
 
 
 class _Kept:
