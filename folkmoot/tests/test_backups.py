@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -176,6 +178,23 @@ def test_a_table_that_somebody_holds_too_long_is_said(
         other.execute("LOCK TABLE votes")
         with pytest.raises(BackupError, match="Somebody changes the schema"):
             taking.take(conninfo(cluster18, source), folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.one_in(2)
+def test_a_backup_that_is_stopped_leaves_nothing(cluster18: Cluster, source: str, folder: Path) -> None:
+    with cluster18.connect(source, autocommit=False) as other, cluster18.connect() as watching:
+        other.execute("LOCK TABLE votes")
+        process = subprocess.Popen(
+            [str(PROGRAM), "backup", "."], cwd=folder, env=environment(DATABASE_URL=cluster18.url(source)),
+        )  # fmt: skip
+        waiting = "SELECT FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        while watching.execute(waiting, [source]).fetchone() is None:
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert len(list(folder.iterdir())) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
     assert list(folder.iterdir()) == []
 
 
