@@ -116,3 +116,19 @@ def test_a_value_that_is_bound_or_does_no_harm_is_not_compared(
     project.upgrade()
     with cluster18.connect(database) as connection:
         assert len(connection.execute(MADE).fetchall()) == 1
+
+
+def test_so_it_is_where_the_revision_runs_again_because_it_did_not_get_a_lock(
+    project: Project, cluster18: Cluster, database: str
+) -> None:
+    project.revision(
+        f"{ID}{WAYS['INSERT']}\nop.create_index('books_title_price', 'books', ['title', 'price'])\n"
+        "op.add_column('loans', sa.Column('x', sa.Integer()))"
+    )
+    with cluster18.connect(database) as connection, cluster18.connect(database) as other:
+        connection.execute("INSERT INTO books (title) SELECT 'book ' || n FROM generate_series(1, 12000) n")
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE loans IN ACCESS SHARE MODE")
+        with pytest.raises(CannotContinueError, match="done before, with other values"):
+            project.upgrade(short_way=True)
+        assert len(connection.execute(MADE).fetchall()) == 1
