@@ -132,3 +132,23 @@ def test_so_it_is_where_the_revision_runs_again_because_it_did_not_get_a_lock(
         with pytest.raises(CannotContinueError, match="done before, with other values"):
             project.upgrade(short_way=True)
         assert len(connection.execute(MADE).fetchall()) == 1
+
+
+@pytest.mark.parametrize("returning", [False, True])
+def test_what_comes_after_gets_the_new_value_and_by_returning_the_old_one(
+    returning: bool,  # noqa: FBT001  # pytest's way to give it
+    project: Project,
+    cluster18: Cluster,
+    database: str,
+) -> None:
+    insert = "INSERT INTO authors (name) VALUES (:made) RETURNING name"
+    project.revision(
+        f"{ID}given = op.get_bind().execute(sa.text('{insert}'), {{'made': made}}).scalar_one()\n"
+        "op.create_index('books_price', 'books', ['price'])\n"
+        "op.bulk_insert(sa.table('authors', sa.column('name')), "
+        f"[{{'name': {'given' if returning else 'made'}}}])"
+    )
+    in_child(project.upgrade, _kill, "CREATE INDEX")
+    project.upgrade()
+    with cluster18.connect(database) as connection:
+        assert len(set(connection.execute(MADE).fetchall())) == (1 if returning else 2)
