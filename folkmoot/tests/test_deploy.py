@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import tomllib
 from itertools import cycle
 from pathlib import Path
 from threading import Event, Thread
@@ -45,6 +46,19 @@ def test_the_settings_in_a_hosts_files_are_those_of_the_program(file: str, patte
     named = set(re.findall(pattern, (ROOT / file).read_text(), re.MULTILINE)) - OTHERS
     assert named
     assert {name.lower() for name in named} <= set(Settings.model_fields)
+
+
+def test_what_a_host_installs_is_pinned_as_what_is_tested() -> None:
+    """Both locks are written by `make lock`."""
+    pins = r"^([a-z0-9-]+)==(\S+)"
+    run, tested = (
+        dict(re.findall(pins, (ROOT / lock).read_text(), re.MULTILINE))
+        for lock in ("folkmoot/requirements.lock", "requirements.lock")
+    )
+    assert run.items() <= tested.items()
+    project = tomllib.loads((ROOT / "folkmoot" / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[>;= ]", each)[0] for each in project["dependencies"]}
+    assert names - {"alembic-lockstep"} <= run.keys()
 
 
 @pytest.mark.parametrize("page", ["host.md", "upgrade.md", "restore.md"])
