@@ -15,13 +15,18 @@ _OF = {
     "verify": "snapshots",
 }  # fmt: skip
 
+#: Those that live for a second, and whose garbage ends with them.
+_BRIEF = {"diff", "history", "show", "status", "verify"}
+
 
 def run() -> None:
     """Run the command that is typed."""
-    gc.set_threshold(
-        100_000
-    )  # a command lives for a second: little of what it makes is garbage before it ends
-    module = _OF.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in _BRIEF:
+        gc.disable()
+    else:
+        gc.set_threshold(100_000)  # little of what a command makes is garbage before it ends
+    module = _OF.get(command)
     if module is None:
         import_module("lockstep.commands.main").main()
         return
