@@ -98,12 +98,17 @@ _OF_KEYS = "c.post_id = k.post_id AND c.id = k.comment_id"
 _OF_ROW = "w.post_id = c.post_id AND w.comment_id = c.id"
 
 COMMENTS = Kind(
-    # Its author first, as the account is deleted: the row of `withheld_comments` refers to both.
+    # In the order in which accounts and posts are deleted: its author, to whom the row of `withheld_comments`
+    # refers, its post, whose number of comments changes, and then itself.
     lock=(
         f"""
         SELECT FROM users WHERE id IN (
             SELECT owner_id FROM comments WHERE post_id = $1::bigint AND id = $2::bigint
              UNION ALL SELECT owner_id FROM withheld_comments WHERE {_KEY}) FOR KEY SHARE
+        """,
+        """
+        SELECT FROM posts WHERE id IN (
+            SELECT post_id FROM comments WHERE post_id = $1::bigint AND id = $2::bigint) FOR KEY SHARE
         """,
         "SELECT FROM comments WHERE post_id = $1::bigint AND id = $2::bigint FOR UPDATE",
     ),
@@ -141,13 +146,15 @@ COMMENTS = Kind(
     settle=f"UPDATE comment_reports SET settled_at = now() WHERE {_KEY} AND settled_at IS NULL",
     written="""
         SELECT array_agg(post_id), array_agg(id) FROM (
-            SELECT post_id, id FROM comments WHERE owner_id = $1::bigint ORDER BY id LIMIT $2 FOR UPDATE) AS c
+            SELECT c.post_id, c.id FROM comments AS c JOIN posts AS p ON p.id = c.post_id
+             WHERE c.owner_id = $1::bigint ORDER BY c.id LIMIT $2 FOR KEY SHARE OF p FOR UPDATE OF c) AS c
     """,
     blocked=f"""
         SELECT array_agg(post_id), array_agg(id) FROM (
             SELECT c.post_id, c.id FROM withheld_comments AS w JOIN comments AS c ON {_OF_ROW}
+              JOIN posts AS p ON p.id = c.post_id
              WHERE w.owner_id = $1::bigint AND w.removed_at IS NULL
-             ORDER BY w.comment_id LIMIT $2 FOR UPDATE OF c) AS c
+             ORDER BY w.comment_id LIMIT $2 FOR KEY SHARE OF p FOR UPDATE OF c) AS c
     """,
     remove=Action.remove_comment,
     restore=Action.restore_comment,

@@ -209,7 +209,8 @@ async def delete(owner: Caller, post_id: int, comment_id: int, if_match: str | N
     """Delete a comment, whose place stays where it has answers; raises NotFound, Forbidden or
     PreconditionFailed.
     """
-    await _change([DELETE, DELETE_REMOVED], owner, post_id, comment_id, if_match)
+    # Once more, as an administrator may restore it between the two.
+    await _change([DELETE, DELETE_REMOVED, DELETE], owner, post_id, comment_id, if_match)
 
 
 async def _change(
