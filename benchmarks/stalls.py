@@ -37,11 +37,14 @@ STATEMENTS = (
 #: A table or column that the revision does not have.
 _ABSENT = (errors.UndefinedTable, errors.UndefinedColumn)
 _NAME = "somebody"
-#: What they wait for, where they have waited for more than 20 ms.
+#: What they wait for, where they have waited for more than 20 ms, and behind which statement.
 _WAITS = f"""
-    SELECT coalesce(wait_event_type || '.' || wait_event, 'nothing') FROM pg_stat_activity
-     WHERE application_name = '{_NAME}' AND state = 'active'
-       AND clock_timestamp() - query_start > interval '20 ms'
+    SELECT coalesce(a.wait_event_type || '.' || a.wait_event, 'nothing') || coalesce(' behind ' || (
+           SELECT left(regexp_replace(b.query, '\\s+', ' ', 'g'), 100) FROM pg_stat_activity AS b
+            WHERE b.pid = ANY (pg_blocking_pids(a.pid)) LIMIT 1), '')
+      FROM pg_stat_activity AS a
+     WHERE a.application_name = '{_NAME}' AND a.state = 'active'
+       AND clock_timestamp() - a.query_start > interval '20 ms'
 """
 
 
