@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery staple"
 SECRET = "0123456789abcdef0123456789abcdef"
+#: Set, it has the application of most tests reach its database through PgBouncer in transaction mode.
+POOLED = "FOLKMOOT_TESTS_POOLED"
 #: Tests make more requests than people do; those of the limits set them.
 UNLIMITED = dict.fromkeys(
     (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from alembic import command
 
-from api import Api
+from api import POOLED, Api
 from backed_up import conninfo
 from folkmoot.backups import taking
 from folkmoot.mail_settings import parse_smtp
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from folkmoot.mail.delivery import Delivery
     from testing.cluster import Cluster
-
-#: Set, it has the application of most tests reach its database through PgBouncer in transaction mode.
-POOLED = "FOLKMOOT_TESTS_POOLED"
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,7 @@ def test_ctrl_c_while_workers_are_still_starting_stops_them_all(folder: Path) ->
     assert "refused to gracefully stop" not in service.output()
 
 
+@pytest.mark.one_in(3)
 def test_a_killed_worker_and_a_killed_database_are_replaced(folder: Path) -> None:
     with Service(folder) as service:
         (worker,) = re.findall(r"Spawning worker-1 with PID: (\d+)", service.output())
@@ -181,7 +182,7 @@ def test_the_kernel_keeps_little_of_the_answers_for_a_client_that_reads_none(fol
         assert seen[-1] <= UNREAD_KILOBYTES * 1024
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_another_database_is_migrated_only_when_told(folder: Path, external: dict[str, str]) -> None:
     refused = run(folder, "serve", **external)
     assert refused.returncode == 2
@@ -247,7 +248,7 @@ def test_readiness_says_why_it_cannot_serve(
         service.wait_until(200, "/healthz")
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_a_half_done_revision_is_told_from_a_finished_one(
     folder: Path, external: dict[str, str], cluster18: Cluster
 ) -> None:

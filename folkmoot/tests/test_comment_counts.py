@@ -216,6 +216,7 @@ def test_over_the_api_nobody_gets_an_error_of_the_server_while_posts_and_people_
         assert recount(connection, repair=False) == []
 
 
+@pytest.mark.one_in(3)
 def test_the_revisions_that_count_comments_count_exactly_while_people_comment(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -306,6 +306,7 @@ def test_what_is_typed_into_every_field_of_every_form_comes_back_as_text(site: S
     assert fields > 20
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("part", range(6))
 def test_what_is_let_in_comes_back_as_text(site: Site, part: int) -> None:
     let_in = [

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from api import Api
-from conftest import POOLED
+from api import POOLED, Api
 from testing.pooler import PGBOUNCER, pooled
 
 if TYPE_CHECKING:

@@ -102,6 +102,7 @@ def _answers(port: int) -> bool:
         return False
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_no_acknowledged_vote_is_lost_when_workers_and_postgresql_are_killed(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch

@@ -172,6 +172,7 @@ def test_voters_are_deleted_and_numbers_recounted_while_others_vote(
     assert recount(connection, repair=False) == []
 
 
+@pytest.mark.one_in(3)
 def test_the_revisions_that_count_votes_count_exactly_while_people_vote(
     url: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

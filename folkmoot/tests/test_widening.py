@@ -112,7 +112,7 @@ def test_every_id_is_bigint_and_so_is_its_sequence(migrations: Migrations) -> No
         migrations.downgrade("9e07b3d4c615")
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_the_owner_of_the_database_who_is_no_superuser_can_migrate(
     cluster18: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +179,7 @@ def everything(migrations: Migrations) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+@pytest.mark.one_in(3)
 def test_base_and_back_loses_no_row_and_no_value(migrations: Migrations) -> None:
     migrations.upgrade("head")
     fill(migrations, users=40, posts=200, votes=2000)

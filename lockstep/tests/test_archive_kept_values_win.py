@@ -63,7 +63,7 @@ def _kept(cluster: Cluster, database: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "in steps"])
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_an_update_of_the_revisions_own_leaves_alone_what_was_given_back(
@@ -94,6 +94,7 @@ FILLS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "in steps"])
 @pytest.mark.parametrize(("size", "kept", "entered", "ends"), FILLS.values(), ids=FILLS)
 def test_a_fill_of_several_columns_ends_where_some_of_them_were_given_back(

@@ -125,6 +125,7 @@ def test_a_sequence_that_counts_down_goes_on_where_it_was(
         assert connection.execute("SELECT count(*) FROM lockstep.archive").fetchone() == (0,)
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "steps"])
 @pytest.mark.parametrize(
     "made",

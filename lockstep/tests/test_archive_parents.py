@@ -57,6 +57,7 @@ def _chats(cluster: Cluster, database: str) -> list[tuple[int, str | None]]:
         ).fetchall()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "in steps"])
 @pytest.mark.parametrize(
     ("up", "down"),

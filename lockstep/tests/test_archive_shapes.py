@@ -104,7 +104,7 @@ def lifecycle(shape: Shape | ColumnShape, cluster: Cluster, tmp_path: Path) -> I
     cluster.drop_database(found.emptied)
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(9)
 @pytest.mark.parametrize("shape", ALL_SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_come_back(shape: Shape | ColumnShape, lifecycle: Lifecycle) -> None:
     for short_way in (True, False):
@@ -116,7 +116,7 @@ def test_its_rows_come_back(shape: Shape | ColumnShape, lifecycle: Lifecycle) ->
         lifecycle.go(lifecycle.emptied, "down", short_way=not short_way)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(16)
 @pytest.mark.parametrize("shape", ALL_SHAPES, ids=lambda shape: shape.name)
 def test_its_rows_survive_a_stop_at_one_statement(
     shape: Shape | ColumnShape, cluster18: Cluster, tmp_path: Path

@@ -30,6 +30,7 @@ FILLS = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "steps"])
 @pytest.mark.parametrize("fill", FILLS)
 def test_what_was_given_back_stays(

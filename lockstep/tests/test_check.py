@@ -48,7 +48,7 @@ def test_a_project_in_order_passes(project: Path) -> None:
     assert check(project) == (0, [UNKNOWN, IN_ORDER])
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_several_heads_and_their_merge_are_taken_down_and_up_again(project: Path) -> None:
     tags = "op.create_table('tags', sa.Column('id', sa.Integer()))"
     revision(project, "d", tags, "a", "op.drop_table('tags')")
@@ -114,7 +114,7 @@ def test_a_name_that_is_no_revisions_is_one_line(project: Path) -> None:
     assert "there is holds-lock, locks-rows" in check(project, "--allow", "x")[1][0]
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_the_new_revisions_are_planned_as_if_each_table_was_large(
     project: Path, cluster18: Cluster, database: str
 ) -> None:
@@ -134,7 +134,7 @@ def git(project: Path, *arguments: str) -> None:
     subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_what_git_does_not_have_is_new(project: Path) -> None:
     versions = project / "migrations" / "versions"
     c = (versions / "c.py").read_text()
@@ -149,7 +149,7 @@ def test_what_git_does_not_have_is_new(project: Path) -> None:
     assert check(project, "--no-squawk") == (0, ["new since origin/HEAD: c", IN_ORDER])
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_squawk_is_asked_of_what_is_new_but_for_what_lockstep_makes_moot(
     project: Path, cluster18: Cluster, database: str
 ) -> None:

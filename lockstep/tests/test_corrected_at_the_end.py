@@ -7,6 +7,8 @@ import random
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from databases import at_first_revision, database18
 from killing import counted, in_child
 from project import Project, edit
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 database = database18()
 
 
+@pytest.mark.one_in(4)
 def test_an_operation_may_be_added_wherever_the_migrator_was_killed(
     cluster18: Cluster, database: str, tmp_path: Path
 ) -> None:

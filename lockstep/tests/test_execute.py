@@ -40,6 +40,7 @@ def project(cluster: Cluster, database: str, tmp_path: Path) -> Project:
     return at_first_revision(on_tables(cluster, database, tmp_path, SCHEMA), "before")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("sql", "instead"),
     [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from testing.cluster import Cluster
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize(
     ("cluster", "short_way"),
     [

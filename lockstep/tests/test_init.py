@@ -24,6 +24,7 @@ def template(folder: Path, name: str) -> Path:
     return folder / "migrations" / "env.py"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["generic", "async", "pyproject", "pyproject_async"])
 def test_a_template_is_adopted_and_runs(tmp_path: Path, cluster18: Cluster, database: str, name: str) -> None:
     env = template(tmp_path, name)

@@ -52,7 +52,7 @@ OPERATIONS = {
 database = database18(SCHEMA)
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(12)
 @pytest.mark.parametrize("short_way", [True, False], ids=["together", "steps"])
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_what_has_the_name_stays_wherever_the_migrator_is_stopped(

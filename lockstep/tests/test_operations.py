@@ -33,7 +33,7 @@ def pairs() -> dict[tuple[int, bool], Pair]:
     return {}
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_operation_ends_where_plain_alembic_ends(

@@ -101,7 +101,7 @@ def files(tmp_path_factory: pytest.TempPathFactory, cluster18: Cluster) -> Path:
     return place.folder / "migrations" / "snapshots"
 
 
-@pytest.mark.one_in(12)
+@pytest.mark.one_in(36)
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize(("fault", "kind"), CASES)
 def test_each_command_does_its_work_or_says_in_a_line_why_it_cannot(
@@ -148,7 +148,7 @@ def test_each_command_does_its_work_or_says_in_a_line_why_it_cannot(
             assert re.search(says if kind == "adopted" else f"{says}|does not call lockstep.run", line), told
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize("command", NOT_THERE)
 def test_what_is_not_there_is_said_in_a_line(

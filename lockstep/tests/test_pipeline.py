@@ -80,6 +80,7 @@ def in_bash(script: str, project: Path, **environment: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 def test_the_action_keeps_one_comment(project: Path) -> None:
     (project / "bin").mkdir()
     gh = project / "bin" / "gh"
@@ -132,6 +133,7 @@ def gitlab() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.one_in(3)
 def test_the_template_keeps_one_note(project: Path, gitlab: str) -> None:
     script = script_of("gitlab.yml", "merge_request")
     known = {

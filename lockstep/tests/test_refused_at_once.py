@@ -149,7 +149,7 @@ def written(cluster: Cluster, database: str) -> tuple[int, ...] | None:
         ).fetchone()
 
 
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(16)
 @pytest.mark.parametrize("wrong", [*REFUSED, NOTHING], ids=str)
 def test_a_revision_that_was_refused_before_it_did_anything_has_not_begun(
     wrong: Refused, project: Project, cluster18: Cluster, database: str, caplog: pytest.LogCaptureFixture
@@ -166,6 +166,7 @@ def test_a_revision_that_was_refused_before_it_did_anything_has_not_begun(
     assert project.current() == "r2 (head)"
 
 
+@pytest.mark.one_in(3)
 def test_after_a_refusal_the_file_may_have_another_operation_in_its_place(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_temporary_table_of_a_session_that_is_gone_is_refused_with_the_way_bac
 BOTH = pytest.mark.parametrize("short_way", [False, True], ids=["steps", "together"])
 
 
+@pytest.mark.one_in(3)
 @BOTH
 @pytest.mark.parametrize(
     "made",

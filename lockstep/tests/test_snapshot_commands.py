@@ -50,6 +50,7 @@ def project(bare: Path, files: Path) -> Path:
     return bare
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("text", "driver"), [(None, ""), (PLAIN, "psycopg2"), (ASYNC, "asyncpg")])
 def test_each_revision_has_a_file_of_its_schema_and_the_database_is_left_alone(
     text: str | None, driver: str, bare: Path, cluster18: Cluster, database: str
@@ -67,6 +68,7 @@ def test_each_revision_has_a_file_of_its_schema_and_the_database_is_left_alone(
     assert tables == []
 
 
+@pytest.mark.one_in(2)
 def test_a_file_that_is_missing_stale_or_of_no_revision_is_told_and_mended(project: Path) -> None:
     folder = project / "migrations" / "snapshots"
     (folder / "a.txt").rename(folder / "x.txt")

@@ -44,6 +44,7 @@ def test_what_both_branches_change_is_expected(project: Path) -> None:
     assert lockstep(project, "verify")[:2] == (0, ["the database is what revision b2, c says"])
 
 
+@pytest.mark.one_in(3)
 def test_so_it_is_with_a_third_head_with_a_base_of_its_own_and_one_after_a_merge(project: Path) -> None:
     revision(project, "m", "op.execute('CREATE INDEX by_mood ON tags (mood)')", "b2")
     merge = project / "migrations/versions/m.py"
@@ -66,6 +67,7 @@ def test_what_was_changed_by_hand_is_found(project: Path, cluster18: Cluster, da
     ]  # fmt: skip
 
 
+@pytest.mark.one_in(3)
 def test_where_both_change_the_same_it_is_said_which_and_what_to_do(project: Path) -> None:
     revision(project, "c", "op.execute('ALTER TABLE posts ALTER old TYPE varchar(9)')", "a")
     revision(project, "b2", "op.execute('ALTER TABLE posts DROP old')", "b1")

@@ -49,6 +49,7 @@ def project(tmp_path: Path, cluster18: Cluster, database: str) -> Path:
     return tmp_path
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("command", ["plan", "verify", "snapshot", "check", "show"])
 def test_without_it_the_several_are_refused_in_a_line(command: str, project: Path) -> None:
     status, lines, errors = lockstep(project, command)
@@ -57,6 +58,7 @@ def test_without_it_the_several_are_refused_in_a_line(command: str, project: Pat
     assert errors.endswith("let it migrate one of them where `lockstep -x …` says so")
 
 
+@pytest.mark.one_in(3)
 def test_each_has_its_own_plan_and_its_own_snapshot(project: Path) -> None:
     assert "two: at a" not in lockstep(project, "status")[1]
     for tenant, planned in (("one", []), ("two", ["b"])):

@@ -101,6 +101,7 @@ def test_register_write_a_draft_publish_vote_search_edit_and_delete(
     assert bea.page.goto(address).status == 404  # type: ignore[union-attr]
 
 
+@pytest.mark.one_in(3)
 def test_comment_answer_vote_change_and_delete(
     arrive: Callable[[str], Someone],
     scripted: bool,  # noqa: FBT001 (a fixture)
@@ -143,6 +144,7 @@ def test_comment_answer_vote_change_and_delete(
     expect(hal.page.locator(".thread li li")).to_contain_text("What Gus answers")
 
 
+@pytest.mark.one_in(3)
 @in_prove
 def test_verify_by_mail_report_remove_and_see_why(
     arrive: Callable[[str], Someone],
