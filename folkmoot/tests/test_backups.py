@@ -138,6 +138,7 @@ def test_a_program_is_used_for_the_servers_that_it_understands_and_that_understa
             programs.choose("pg_dump", server, here)
 
 
+@pytest.mark.one_in(3)
 def test_a_full_disk_is_a_sentence_and_nothing_is_left(cluster18: Cluster, source: str, folder: Path) -> None:
     small, script = folder / "small", folder / "script"
     small.mkdir()

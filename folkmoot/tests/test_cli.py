@@ -122,6 +122,7 @@ def test_after_a_kill_the_next_start_serves_what_was_acknowledged(folder: Path) 
         assert run(folder, "psql", "--", "-Atc", "SELECT count(*) FROM users").stdout == "1\n"
 
 
+@pytest.mark.one_in(2)
 def test_ctrl_c_while_workers_are_still_starting_stops_them_all(folder: Path) -> None:
     with Service(folder, WORKERS="4") as service:  # answers as soon as one of them does
         assert service.interrupt() == 0

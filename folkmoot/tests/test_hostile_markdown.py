@@ -49,6 +49,7 @@ def calls(function: Callable[..., object], *arguments: object) -> int:
     return number
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_four_times_the_text_takes_about_four_times_the_work(unit: str) -> None:
     short, long = (calls(_rendered, (unit * length)[:length]) for length in (700, 2800))

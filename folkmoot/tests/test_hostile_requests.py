@@ -147,6 +147,7 @@ def test_values_of_every_kind_in_every_member(attack: Attack, every: list[Operat
             ])  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 def test_bodies_of_every_kind(attack: Attack, every: list[Operation]) -> None:
     for operation in every:
         for media_type in {*operation.bodies, JSON, FORM} if operation.bodies else ():

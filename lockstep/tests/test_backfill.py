@@ -123,6 +123,7 @@ def test_the_rows_of_which_nothing_can_be_computed_are_named(project: Project) -
         project.upgrade()
 
 
+@pytest.mark.one_in(3)
 def test_a_fill_ends_though_others_go_on_writing_rows_that_match(
     project: Project, cluster18: Cluster, database: str
 ) -> None:

@@ -87,6 +87,7 @@ def browser(request: pytest.FixtureRequest, opened: Open) -> BrowserContext:
     return opened(java_script_enabled=request.param)
 
 
+@pytest.mark.one_in(2)
 def test_at_head_it_shows_tables_picture_and_revisions(host: Host, browser: BrowserContext) -> None:
     page = browser.new_page()
     page.goto(host.url)
@@ -118,6 +119,7 @@ def test_texts_of_the_picture_fit_into_their_boxes(host: Host, opened: Open) -> 
     assert outside == []
 
 
+@pytest.mark.one_in(2)
 def test_what_was_changed_by_hand_is_told_with_what_undoes_it(host: Host, browser: BrowserContext) -> None:
     page = browser.new_page()
     host.sql("CREATE INDEX by_hand ON posts (title)")
