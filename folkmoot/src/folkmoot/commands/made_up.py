@@ -35,18 +35,18 @@ _VERBS = _words("""
     rename repair replace save share start test widen
 """)
 _ADJECTIVES = _words("""
-    accessible big broken bright busy cheap closed common dark empty green late loud main muddy
-    narrow new northern old open public quiet safe shared slow small southern steep wet wide wooden
+    accessible big broken bright busy cheap closed common dark empty green late loud muddy
+    narrow new old open public quiet safe slow small steep wet wide
 """)
 _TITLES = (
     "Let us {verb} the {adjective} {noun}",
     "Who could {verb} the {noun}?",
     "The {noun} by the {place} {noun2}",
-    "A {adjective} {noun} for {place}",
+    "The {adjective} {noun} of {place}",
     "Why is the {noun} so {adjective}?",
     "{place}: {verb} the {noun} first",
     "Minutes of the {noun} meeting",
-    "How we {verb} a {noun} in {place}",
+    "How we {verb} the {noun} in {place}",
 )
 _SENTENCES = (
     "The {noun} near the {noun2} has been {adjective} for months.",
@@ -57,7 +57,7 @@ _SENTENCES = (
     "If we {verb} the {noun}, the {adjective} {noun2} stays as it is.",
     "Please bring pictures of the {noun} to the next {noun2} meeting.",
     "Neither the {adjective} {noun} nor the {noun2} is in the plan for this year.",
-    "Could the council {verb} a {noun} there and {verb2} the {noun2} afterwards?",
+    "Could the council {verb} the {noun} there and {verb2} the {noun2} afterwards?",
     "We tried to {verb} it in spring, but the {noun} was too {adjective}.",
 )
 _SYLLABLES = _words("""
